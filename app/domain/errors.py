@@ -1,0 +1,161 @@
+"""Everything that can go wrong, on one page.
+
+    BreakevenError                      says what to do next, always
+    ├── RequestRejected                 the caller's own doing: nothing was dispatched
+    │   ├── BadRequest                  a field is missing, of the wrong type or out of bounds
+    │   ├── BodyTooLarge
+    │   ├── Unauthenticated             no key, a wrong key, a revoked key, an expired key
+    │   ├── ModelUnknown                no route of that name
+    │   └── ModelNotAllowed             the key may not use it
+    ├── NoTarget                        the policy leaves no target that may serve
+    ├── TargetFailure                   one target failed one attempt
+    ├── CallerLeft                      the caller hung up; a fact, not a fault
+    ├── LedgerUnavailable               a record cannot be kept, so no work may begin
+    ├── PolicyInvalid                   the written policy has findings that forbid it
+    └── SetupError                      the machine or its settings do not allow a start
+
+How each becomes a status, a type and a code for the caller is one table: `api/problems.py`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.domain.findings import Finding
+    from app.domain.routing.plan import Refusal
+
+
+class BreakevenError(Exception):
+    """Root of the tree. `str(error)` is a sentence that says what to do next."""
+
+
+class RequestRejected(BreakevenError):
+    """The caller sent something that cannot be served. `param` names the field where there is one."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class BadRequest(RequestRejected):
+    """The body or a field of it is malformed."""
+
+
+class BodyTooLarge(RequestRejected):
+    """The body is over the limit; it was not read to its end."""
+
+
+class Unauthenticated(RequestRejected):
+    """No valid key came with the request. The message never says which part was wrong."""
+
+
+class ModelUnknown(RequestRejected):
+    """The policy has no route of this name."""
+
+
+class ModelNotAllowed(RequestRejected):
+    """The key's list of models does not hold this one."""
+
+
+class NoTarget(BreakevenError):
+    """The decision was a refusal: every candidate was filtered out. Carries the refusal with its reasons."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class FaultKind(StrEnum):
+    """What a target did. Decides whether another target may serve and what the attempt costs."""
+
+    REFUSED_CONNECTION = "refused_connection"
+    CONNECT_TIMEOUT = "connect_timeout"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105
+    IDLE_TIMEOUT = "idle_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    CUT = "cut"
+    INVALID_ANSWER = "invalid_answer"
+    OVERLOADED = "overloaded"
+    RATE_LIMITED = "rate_limited"
+    MONEY_GONE = "money_gone"
+    AUTH = "auth"
+    CONTEXT_OVERFLOW = "context_overflow"
+    BAD_REQUEST = "bad_request"
+    NOT_FOUND = "not_found"
+    SERVER_ERROR = "server_error"
+
+
+#: Faults that a repetition elsewhere cannot mend: the request itself is at fault, so the answer is passed on.
+CALLERS_FAULT = frozenset({FaultKind.BAD_REQUEST, FaultKind.CONTEXT_OVERFLOW})
+
+#: Faults after which the target may have done work that it will bill.
+MAY_HAVE_WORKED = frozenset(
+    {
+        FaultKind.FIRST_TOKEN_TIMEOUT,
+        FaultKind.IDLE_TIMEOUT,
+        FaultKind.TOTAL_TIMEOUT,
+        FaultKind.CUT,
+        FaultKind.INVALID_ANSWER,
+    }
+)
+
+
+class TargetFailure(BreakevenError):
+    """One attempt failed. `status` and `body` are the target's own answer, where it gave one.
+
+    `body` is passed on to the caller only for faults in `CALLERS_FAULT`, and only if it is an OpenAI error body.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: FaultKind,
+        target: str,
+        status: int | None = None,
+        body: bytes | None = None,
+        retry_after_s: float | None = None,
+        provider_request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.target = target
+        self.status = status
+        self.body = body
+        self.retry_after_s = retry_after_s
+        self.provider_request_id = provider_request_id
+
+    @property
+    def another_may_serve(self) -> bool:
+        """True when the next candidate may be asked, as long as the caller has seen no byte."""
+        return self.kind not in CALLERS_FAULT
+
+    @property
+    def may_have_worked(self) -> bool:
+        """True when the target may bill for what it did before it failed."""
+        return self.kind in MAY_HAVE_WORKED
+
+
+class CallerLeft(BreakevenError):
+    """The caller closed the connection before the answer ended."""
+
+
+class LedgerUnavailable(BreakevenError):
+    """The spool cannot keep a record (full disk, failed fsync, over its cap); new work is refused, none is lost."""
+
+
+class PolicyInvalid(BreakevenError):
+    """The written policy may not go live. Carries every finding, not the first one."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__("\n".join(str(finding) for finding in findings))
+        self.findings = tuple(findings)
+
+
+class SetupError(BreakevenError):
+    """A start that cannot succeed here: port taken, no disk, no binaries. One sentence, naming the cure."""

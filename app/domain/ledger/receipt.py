@@ -1,0 +1,78 @@
+"""The receipt: one immutable record of a request; its attempts are what costs money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from app.domain.metering.measurement import Outcome
+from app.domain.money import ZERO, Nanodollars
+from app.domain.routing.facts import RequestFacts
+from app.domain.routing.plan import Plan, Refusal
+from app.domain.target import Hosting
+from app.domain.usage import NOTHING, Usage, UsageSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One dispatch to one target. `attempt_id` is the request id and the attempt's number, from 1."""
+
+    attempt_id: str
+    number: int
+    target: str
+    hosting: Hosting
+    kind: str
+    upstream_model: str
+    outcome: Outcome
+    #: The fault's kind where it failed.
+    fault: str | None = None
+    fault_message: str | None = None
+    status: int | None = None
+    provider_request_id: str | None = None
+    #: Unix microseconds of the dispatch.
+    started_us: int
+    usage: Usage = NOTHING
+    usage_source: UsageSource = UsageSource.NOTHING_SENT
+    content_events: int = 0
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    duration_s: float = 0.0
+    rate_card_digest: str
+    price_prompt: Decimal
+    price_cached_prompt: Decimal
+    price_output: Decimal
+    charge: Nanodollars = ZERO
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A request and all that became of it. Ledger rows, log line, metrics and explanation are readings of it."""
+
+    request_id: str
+    #: Unix microseconds, fixed when the id was made; the ledger's partition key.
+    at_us: int
+    facts: RequestFacts
+    #: The caller's own id for the request: a label, never a key.
+    caller_label: str | None = None
+    policy_digest: str
+    decision: Plan | Refusal
+    outcome: Outcome
+    #: HTTP status the caller saw; 499 when the caller left before one was sent.
+    status: int
+    attempts: tuple[Attempt, ...] = ()
+    #: From the first byte of the request to the last of the answer.
+    duration_s: float = 0.0
+    #: Our own part of it before the first dispatch.
+    overhead_s: float = 0.0
+    flags: tuple[str, ...] = field(default=())
+
+    @property
+    def charge(self) -> Nanodollars:
+        """What all attempts together cost."""
+        return Nanodollars(sum(attempt.charge for attempt in self.attempts))
+
+    @property
+    def final(self) -> Attempt | None:
+        """The attempt that gave the answer, or the last one that tried; None when nothing was dispatched."""
+        return self.attempts[-1] if self.attempts else None

@@ -1,0 +1,91 @@
+"""A receipt as people and programs read it: plain values, dollars, milliseconds, and the decision in sentences."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from app.domain.ledger.receipt import Attempt, Receipt
+from app.domain.money import shown
+from app.domain.routing.explain import explain
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def receipt_view(receipt: Receipt) -> dict[str, object]:
+    """The receipt as a JSON-ready mapping. Amounts are exact decimal strings in USD; absent times are None."""
+    final = receipt.final
+    return {
+        "id": receipt.request_id,
+        "object": "receipt",
+        "at": moment(receipt.at_us),
+        "outcome": receipt.outcome.value,
+        "status": receipt.status,
+        "model": receipt.facts.model,
+        "endpoint": receipt.facts.endpoint.value,
+        "stream": receipt.facts.stream,
+        "key": receipt.facts.caller.key_id,
+        "team": receipt.facts.caller.team,
+        "cost_centre": receipt.facts.caller.cost_centre,
+        "tags": [*receipt.facts.caller.tags, *receipt.facts.tags],
+        "caller_label": receipt.caller_label,
+        "target": None if final is None else final.target,
+        "hosting": None if final is None else final.hosting.value,
+        "rule": receipt.decision.rule,
+        "why": list(explain(receipt.decision)),
+        "policy": receipt.policy_digest,
+        "charge_usd": shown(receipt.charge),
+        "charge_nanodollars": receipt.charge,
+        "duration_ms": _ms(receipt.duration_s),
+        "overhead_ms": _ms(receipt.overhead_s),
+        "flags": sorted({*receipt.flags, *(flag for attempt in receipt.attempts for flag in attempt.flags)}),
+        "attempts": [_attempt_view(attempt) for attempt in receipt.attempts],
+    }
+
+
+def moment(at_us: int) -> str:
+    """Unix microseconds as ISO 8601 in UTC."""
+    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def tokens_per_s(attempt: Attempt) -> float | None:
+    """How fast the answer was written after its first token: 1 / TPOT."""
+    return None if not attempt.tpot_s else 1.0 / attempt.tpot_s
+
+
+def _attempt_view(attempt: Attempt) -> dict[str, object]:
+    speed = tokens_per_s(attempt)
+    return {
+        "id": attempt.attempt_id,
+        "target": attempt.target,
+        "hosting": attempt.hosting.value,
+        "engine_or_provider": attempt.kind,
+        "upstream_model": attempt.upstream_model,
+        "outcome": attempt.outcome.value,
+        "fault": attempt.fault,
+        "fault_message": attempt.fault_message,
+        "status": attempt.status,
+        "provider_request_id": attempt.provider_request_id,
+        "usage": {
+            "prompt_tokens": attempt.usage.prompt,
+            "cached_tokens": attempt.usage.cached,
+            "output_tokens": attempt.usage.output,
+            "reasoning_tokens": attempt.usage.reasoning,
+            "source": attempt.usage_source.value,
+        },
+        "ttft_ms": None if attempt.ttft_s is None else _ms(attempt.ttft_s),
+        "tpot_ms": None if attempt.tpot_s is None else _ms(attempt.tpot_s),
+        "tokens_per_s": None if speed is None else round(speed, 1),
+        "duration_ms": _ms(attempt.duration_s),
+        "usd_per_million_tokens": {
+            "prompt": str(attempt.price_prompt),
+            "cached_prompt": str(attempt.price_cached_prompt),
+            "output": str(attempt.price_output),
+        },
+        "rate_card": attempt.rate_card_digest,
+        "charge_usd": shown(attempt.charge),
+        "flags": list(attempt.flags),
+    }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

@@ -1,0 +1,74 @@
+"""A target: a place that serves a model, as configured and as observed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.domain.pricing.rate_card import RateCard
+
+
+class Hosting(StrEnum):
+    """Who owns the machine: we, or the seller of the tokens."""
+
+    SELF_HOSTED = "self_hosted"
+    MANAGED = "managed"
+
+
+class Capability(StrEnum):
+    """What a target can serve. Endpoints and features share one list, as ops write it under `can`."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    JSON_SCHEMA = "json_schema"
+    TOOLS = "tools"
+    IMAGES = "images"
+    AUDIO = "audio"
+
+
+class Circuit(StrEnum):
+    """Closed: in service. Open: resting after failures. Half-open: one probe decides."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a self-hosted target runs on; its price per hour stands in the rates under the same type."""
+
+    type: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """As ops wrote it. `name` is ours; `model` is the name the target itself knows."""
+
+    name: str
+    hosting: Hosting
+    #: The engine family (self-hosted) or the provider (managed): "vllm", "openvino", "openai", …
+    kind: str
+    url: str
+    model: str
+    can: frozenset[Capability]
+    context_tokens: int | None = None
+    #: Most requests this process keeps in flight there; None: no limit.
+    in_flight_most: int | None = None
+    #: A reference such as `env:OPENAI_API_KEY`, never the secret itself.
+    credential: str | None = None
+    machine: Machine | None = None
+    #: None: the price is not in the policy (a self-hosted target may get one from its measured rates).
+    rate_card: RateCard | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSeen:
+    """A target as this process observes it at one moment."""
+
+    in_flight: int = 0
+    circuit: Circuit = Circuit.CLOSED
+    credential_present: bool = True
+    #: The price in force: from the policy, or computed from measured rates; None: not known.
+    rate_card: RateCard | None = field(default=None)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.metering.meter import USAGE_ESTIMATED, USAGE_SUSPECT, Meter
+from app.domain.usage import Usage, UsageSource
+
+
+def test_ttft_runs_from_dispatch_to_the_first_content_and_tpot_over_the_rest() -> None:
+    meter = Meter(started_s=10.0, prompt_estimate=5)
+    for at_s in (10.5, 10.6, 10.7):
+        meter.saw_content(events=1, content_bytes=4, at_s=at_s)
+    meter.saw_usage(Usage(prompt=7, output=5))
+    read = meter.read(at_s=11.0)
+    assert read.ttft_s == pytest.approx(0.5)
+    assert read.tpot_s == pytest.approx(0.2 / 4)
+    assert read.duration_s == pytest.approx(1.0)
+    assert read.usage_source is UsageSource.PROVIDER_FINAL
+
+
+def test_one_token_has_no_time_per_output_token() -> None:
+    meter = Meter(started_s=0, prompt_estimate=5)
+    meter.saw_content(events=1, content_bytes=4, at_s=1)
+    meter.saw_usage(Usage(prompt=7, output=1))
+    assert meter.read(at_s=2).tpot_s is None
+
+
+def test_an_answer_without_usage_is_estimated_and_flagged_and_not_free() -> None:
+    meter = Meter(started_s=0, prompt_estimate=50)
+    meter.saw_content(events=3, content_bytes=40, at_s=1)
+    read = meter.read(at_s=2)
+    assert read.usage == Usage(prompt=50, output=10)
+    assert read.usage_source is UsageSource.GATEWAY_ESTIMATE
+    assert read.flags == (USAGE_ESTIMATED,)
+
+
+def test_an_attempt_that_never_worked_used_nothing() -> None:
+    read = Meter(started_s=0, prompt_estimate=50).read(at_s=1, worked=False)
+    assert read.usage == Usage(prompt=0, output=0)
+    assert read.usage_source is UsageSource.NOTHING_SENT
+
+
+def test_impossible_usage_is_clamped_and_flagged() -> None:
+    meter = Meter(started_s=0, prompt_estimate=50)
+    meter.saw_usage(Usage(prompt=10, output=-3, cached=99))
+    read = meter.read(at_s=1)
+    assert read.usage == Usage(prompt=10, output=0, cached=10)
+    assert read.flags == (USAGE_SUSPECT,)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 100)), max_size=50))
+def test_an_estimate_never_counts_fewer_tokens_than_events(passed: list[tuple[int, int]]) -> None:
+    meter = Meter(started_s=0, prompt_estimate=1)
+    for at_s, (events, size) in enumerate(passed):
+        meter.saw_content(events=events, content_bytes=size, at_s=at_s)
+    assert meter.estimated_output() >= meter.content_events == sum(events for events, _ in passed)
