@@ -1,0 +1,163 @@
+"""The hot routes: a plain ASGI function in front of everything else.
+
+Reads the envelope, names the caller, makes facts, hands over to `flows.answer`, and spells whatever comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Raw
+
+from app.api.labels import read_labels
+from app.api.problems import UNKNOWN, Problem, problem_of
+from app.api.reply import AsgiReply, Receive, Send
+from app.api.wire.openai import Labels, error_event, read_chat, read_completion, read_fields
+from app.domain.caller import Caller
+from app.domain.errors import BodyTooLarge, BreakevenError, CallerLeft, RequestRejected
+from app.domain.routing.facts import RequestFacts
+from app.flows.answer import answer
+from app.flows.gateway import Asked, Gateway
+from app.live.keys import KnownKeys
+from app.ports import Ids
+
+Scope = dict[str, Any]
+App = Callable[[Scope, Receive, Send], Any]
+Reader = Callable[..., tuple[RequestFacts, bool]]
+
+HOT: dict[str, Reader] = {"/v1/chat/completions": read_chat, "/v1/completions": read_completion}
+
+#: A body must have arrived whole after this long.
+BODY_DEADLINE_S = 60.0
+_BEARER = b"bearer "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HotRoutes:
+    """The ASGI application. `report_bug` is told of exceptions that no table knows."""
+
+    rest: App
+    gateway: Gateway
+    keys: KnownKeys
+    ids: Ids
+    body_limit_bytes: int
+    report_bug: Callable[[str, BaseException], None]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reader = HOT.get(scope["path"]) if scope["type"] == "http" else None
+        if reader is None or scope["method"] != "POST":
+            await self.rest(scope, receive, send)
+            return
+        at_us = self.gateway.clock.unix_us()
+        request_id = self.ids.request_id(at_us=at_us)
+        reply = AsgiReply(send)
+        try:
+            asked = await self._read(scope, receive, reader, request_id=request_id, at_us=at_us)
+            await self._served(asked, receive, reply)
+        except CallerLeft:
+            return
+        except BreakevenError as error:
+            await self._spell(problem_of(error), reply, request_id, close=isinstance(error, BodyTooLarge))
+        except Exception as bug:
+            self.report_bug(request_id, bug)
+            await self._spell(UNKNOWN, reply, request_id, close=True)
+
+    async def _read(self, scope: Scope, receive: Receive, reader: Reader, *, request_id: str, at_us: int) -> Asked:
+        arrived_s = self.gateway.clock.monotonic_s()
+        caller, labels = self._envelope(scope, at_us=at_us)
+        body = await _body(receive, limit_bytes=self.body_limit_bytes)
+        fields: dict[str, Raw] = read_fields(body)
+        facts, usage_wanted = reader(body, fields, request_id=request_id, caller=caller, labels=labels)
+        return Asked(
+            facts=facts,
+            at_us=at_us,
+            arrived_s=arrived_s,
+            fields=fields,
+            usage_wanted=usage_wanted,
+            caller_label=labels.caller_label,
+        )
+
+    def _envelope(self, scope: Scope, *, at_us: int) -> tuple[Caller, Labels]:
+        """The caller and its labels, from the headers; a declared length over the limit is refused at once."""
+        bearer: list[bytes] = []
+        ours: list[tuple[bytes, bytes]] = []
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                bearer.append(value)
+            elif name == b"content-length" and int(value) > self.body_limit_bytes:
+                raise _too_large(self.body_limit_bytes)
+            elif name.startswith(b"x-"):
+                ours.append((name, value))
+        return self.keys.find(_token(bearer), at_s=at_us / 1e6), read_labels(ours)
+
+    async def _served(self, asked: Asked, receive: Receive, reply: AsgiReply) -> None:
+        watcher = asyncio.get_running_loop().create_task(reply.watch(receive))
+        try:
+            await answer(asked, reply, self.gateway)
+        finally:
+            watcher.cancel()
+
+    async def _spell(self, problem: Problem, reply: AsgiReply, request_id: str, *, close: bool) -> None:
+        if reply.begun:
+            await reply.end(error_event(problem.body))
+            return
+        await reply.problem(
+            status=problem.status,
+            body=problem.body,
+            request_id=request_id,
+            retry_after_s=problem.retry_after_s,
+            close=close,
+        )
+
+
+def caller_of(headers: list[tuple[bytes, bytes]], keys: KnownKeys, *, at_s: float) -> Caller:
+    """The caller behind the Authorization header. Raises Unauthenticated, the same for every kind of wrong."""
+    return keys.find(_token([value for name, value in headers if name == b"authorization"]), at_s=at_s)
+
+
+def _token(bearer: list[bytes]) -> str:
+    """The key's text; empty, which is no key, when there is no such header, or more than one."""
+    if len(bearer) != 1 or bearer[0][: len(_BEARER)].lower() != _BEARER:
+        return ""
+    return bearer[0][len(_BEARER) :].decode("latin-1").strip()
+
+
+async def _body(receive: Receive, *, limit_bytes: int) -> bytes:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise CallerLeft("the caller left before its body was read")
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+        return body
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            return await _rest_of_body(body, receive, limit_bytes=limit_bytes)
+    except TimeoutError as fault:
+        raise RequestRejected(
+            f"the body did not arrive within {BODY_DEADLINE_S:.0f} s; send it faster", code="body_timeout"
+        ) from fault
+
+
+async def _rest_of_body(first: bytes, receive: Receive, *, limit_bytes: int) -> bytes:
+    parts, size, more = [first], len(first), True
+    while more:
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerLeft("the caller left before its body was read")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        more = bool(message.get("more_body"))
+    if size > limit_bytes:
+        raise _too_large(limit_bytes)
+    return b"".join(parts)
+
+
+def _too_large(limit_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is over the limit of {limit_bytes} bytes; send less, or have its operator raise it")

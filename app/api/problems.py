@@ -1,0 +1,148 @@
+"""One table: what went wrong → status, type and code for the caller. Nothing else in the house chooses a status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from app.api.wire.openai import error_body
+from app.domain.errors import (
+    CALLERS_FAULT,
+    BadRequest,
+    BodyTooLarge,
+    BreakevenError,
+    FaultKind,
+    LedgerUnavailable,
+    ModelNotAllowed,
+    ModelUnknown,
+    NoTarget,
+    RequestRejected,
+    TargetFailure,
+    Unauthenticated,
+)
+from app.domain.routing.plan import Refusal
+
+#: A wait that we name to the caller is at least and at most this long.
+RETRY_AFTER_LEAST_S = 1
+RETRY_AFTER_MOST_S = 60
+
+_INVALID = "invalid_request_error"
+_SERVER = "server_error"
+
+_REJECTED: tuple[tuple[type[RequestRejected], int, str, str], ...] = (
+    (Unauthenticated, 401, "authentication_error", "invalid_api_key"),
+    (ModelNotAllowed, 403, "permission_error", "model_not_allowed"),
+    (ModelUnknown, 404, _INVALID, "model_not_found"),
+    (BodyTooLarge, 413, _INVALID, "body_too_large"),
+    (BadRequest, 400, _INVALID, "invalid_request"),
+)
+
+_FAILED: dict[FaultKind, tuple[int, str]] = {
+    FaultKind.REFUSED_CONNECTION: (503, _SERVER),
+    FaultKind.CONNECT_TIMEOUT: (503, _SERVER),
+    FaultKind.FIRST_TOKEN_TIMEOUT: (504, _SERVER),
+    FaultKind.IDLE_TIMEOUT: (504, _SERVER),
+    FaultKind.TOTAL_TIMEOUT: (504, _SERVER),
+    FaultKind.CUT: (502, _SERVER),
+    FaultKind.INVALID_ANSWER: (502, _SERVER),
+    FaultKind.OVERLOADED: (503, _SERVER),
+    FaultKind.RATE_LIMITED: (429, "rate_limit_error"),
+    FaultKind.MONEY_GONE: (503, _SERVER),
+    FaultKind.AUTH: (502, _SERVER),
+    FaultKind.CONTEXT_OVERFLOW: (400, _INVALID),
+    FaultKind.BAD_REQUEST: (400, _INVALID),
+    FaultKind.NOT_FOUND: (502, _SERVER),
+    FaultKind.SERVER_ERROR: (502, _SERVER),
+}
+
+#: Filters whose "no" lies in the request itself: repeating it will not help.
+_REQUESTS_OWN = frozenset({"endpoint", "features", "context"})
+_PASSING = frozenset({"circuit", "room"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """An error as it goes on the wire."""
+
+    status: int
+    body: bytes
+    retry_after_s: int | None = None
+
+
+def problem_of(error: BreakevenError) -> Problem:
+    """How this error is spelled. Anything unknown is a 500 without details: those are in the log."""
+    if isinstance(error, RequestRejected):
+        return _rejected(error)
+    if isinstance(error, NoTarget):
+        return _refused(error.refusal)
+    if isinstance(error, TargetFailure):
+        return _failed(error)
+    if isinstance(error, LedgerUnavailable):
+        return _problem(503, str(error), kind=_SERVER, code="ledger_unavailable", retry_after_s=RETRY_AFTER_LEAST_S)
+    return UNKNOWN
+
+
+def status_of(error: BreakevenError) -> int:
+    """The status alone."""
+    return problem_of(error).status
+
+
+def _rejected(error: RequestRejected) -> Problem:
+    for kind_of_error, status, kind, code in _REJECTED:
+        if isinstance(error, kind_of_error):
+            return _problem(status, str(error), kind=kind, code=error.code or code, param=error.param)
+    return UNKNOWN
+
+
+def _refused(refusal: Refusal) -> Problem:
+    filters = {candidate.filter for candidate in refusal.candidates}
+    if filters == {"context"}:
+        return _problem(400, refusal.message, kind=_INVALID, code="context_length_exceeded", param="messages")
+    if filters and filters <= _REQUESTS_OWN:
+        return _problem(400, refusal.message, kind=_INVALID, code="unsupported")
+    wait_s = RETRY_AFTER_LEAST_S if filters & _PASSING else None
+    return _problem(503, refusal.message, kind=_SERVER, code=refusal.reason.value, retry_after_s=wait_s)
+
+
+def _failed(failure: TargetFailure) -> Problem:
+    status, kind = _FAILED[failure.kind]
+    if failure.kind in CALLERS_FAULT and failure.body is not None and _is_error_object(failure.body):
+        return Problem(status=failure.status or status, body=failure.body)
+    wait_s = None
+    if failure.kind in {FaultKind.OVERLOADED, FaultKind.RATE_LIMITED, FaultKind.REFUSED_CONNECTION}:
+        wait_s = round(min(max(failure.retry_after_s or 0, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S))
+    return _problem(status, str(failure), kind=kind, code=failure.kind.value, retry_after_s=wait_s)
+
+
+class _ErrorObject(msgspec.Struct):
+    error: dict[str, msgspec.Raw]
+
+
+def _is_error_object(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=_ErrorObject)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _problem(
+    status: int,
+    message: str,
+    *,
+    kind: str,
+    code: str,
+    param: str | None = None,
+    retry_after_s: int | None = None,
+) -> Problem:
+    body = error_body(message=message, kind=kind, param=param, code=code)
+    return Problem(status=status, body=body, retry_after_s=retry_after_s)
+
+
+UNKNOWN = _problem(
+    500,
+    "the gateway failed on this request; its operator finds the cause in the log under the request id",
+    kind=_SERVER,
+    code="internal_error",
+)

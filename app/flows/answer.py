@@ -1,0 +1,157 @@
+"""The story of one request: it becomes an answer and a receipt."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from app.domain.errors import (
+    CALLERS_FAULT,
+    BadRequest,
+    BreakevenError,
+    CallerLeft,
+    ModelNotAllowed,
+    ModelUnknown,
+    NoTarget,
+    TargetFailure,
+)
+from app.domain.metering.measurement import Outcome
+from app.domain.routing.decide import decide
+from app.domain.routing.facts import RequestFacts
+from app.domain.routing.plan import Plan, Refusal
+from app.domain.routing.policy import Policy
+from app.domain.routing.snapshot import Snapshot
+from app.flows.dispatch import Visit, dispatch, too_long
+from app.flows.draft import STATUS_CALLER_LEFT, ReceiptDraft
+from app.flows.gateway import Asked, Gateway
+from app.flows.leash import Leash
+from app.flows.relay import fetch, relay
+from app.flows.settle import settle, settle_without_waiting
+from app.ports import Opening, Reply
+
+
+async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
+    """Decide, dispatch, pass on, settle. The caller sees the end of the answer only after the receipt is durable.
+
+    Raises RequestRejected (nothing dispatched, no receipt), NoTarget, TargetFailure, LedgerUnavailable, CallerLeft;
+    the surface spells them. Whatever it raises after the decision, the receipt has been settled before.
+    """
+    snapshot = gateway.snapshot(at_us=asked.at_us)
+    admit(asked.facts, snapshot.policy)
+    decision = decide(asked.facts, snapshot)
+    draft = ReceiptDraft(
+        facts=asked.facts,
+        at_us=asked.at_us,
+        started_s=asked.arrived_s,
+        caller_label=asked.caller_label,
+        policy_digest=snapshot.policy.digest,
+        decision=decision,
+    )
+    if isinstance(decision, Refusal):
+        ending = _Ending(outcome=Outcome.REFUSED, error=NoTarget(decision))
+    else:
+        ending = await _serve(asked, decision, snapshot, draft, reply, gateway)
+    await _close(ending, draft, reply, gateway)
+
+
+def admit(facts: RequestFacts, policy: Policy) -> None:
+    """May this caller ask for this at all? Raises ModelUnknown, ModelNotAllowed or BadRequest."""
+    route = policy.routes.get(facts.model)
+    if route is None or not facts.caller.may_use(facts.model):
+        served = ", ".join(sorted(name for name in policy.routes if facts.caller.may_use(name)))
+        if route is None:
+            raise ModelUnknown(
+                f"The model `{facts.model[:200]}` does not exist here; this key may use: {served}", param="model"
+            )
+        raise ModelNotAllowed(
+            f"This key may not use the model `{facts.model}`; it may use: {served or 'none'}", param="model"
+        )
+    most = route.output_tokens_most
+    if most is not None and facts.output_tokens_most is not None and facts.output_tokens_most > most:
+        raise BadRequest(
+            f"max_tokens is {facts.output_tokens_most}, the model `{facts.model}` allows {most} at the most",
+            param="max_tokens",
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Ending:
+    """How the work ended; what is left to do is to settle and to say so."""
+
+    outcome: Outcome
+    error: BreakevenError | None = None
+    opening: Opening | None = None
+    #: The whole body, or the end of the stream, held back until the receipt is durable.
+    held: bytes = b""
+
+
+async def _serve(
+    asked: Asked, plan: Plan, snapshot: Snapshot, draft: ReceiptDraft, reply: Reply, gateway: Gateway
+) -> _Ending:
+    route = snapshot.policy.routes[asked.facts.model]
+    leash = Leash(route.timeouts.total_s)
+    reply.on_leave(leash.pull)
+    try:
+        async with leash:
+            visit = await dispatch(
+                asked, plan, snapshot=snapshot, route=route, draft=draft, leash=leash, gateway=gateway
+            )
+            async with visit:
+                opening = _opening(visit, plan, asked, snapshot)
+                held = await (relay(visit, opening, reply, gateway) if asked.facts.stream else fetch(visit))
+    except TimeoutError:
+        if leash.pulled:
+            return _Ending(outcome=Outcome.ABANDONED, error=CallerLeft("the caller closed the connection"))
+        return _Ending(outcome=Outcome.BROKEN, error=too_long("the target"))
+    except TargetFailure as failure:
+        refused = failure.kind in CALLERS_FAULT
+        return _Ending(outcome=Outcome.REFUSED if refused else Outcome.BROKEN, error=failure)
+    except BreakevenError as fault:
+        return _Ending(outcome=Outcome.REFUSED, error=fault)
+    except asyncio.CancelledError:
+        settle_without_waiting(
+            draft.receipt(outcome=Outcome.INTERRUPTED, status=0, now_s=gateway.clock.monotonic_s()), gateway
+        )
+        raise
+    return _Ending(outcome=Outcome.COMPLETE, opening=opening, held=held)
+
+
+async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Gateway) -> None:
+    receipt = draft.receipt(
+        outcome=ending.outcome, status=_status(ending, reply, gateway), now_s=gateway.clock.monotonic_s()
+    )
+    if ending.outcome is Outcome.ABANDONED:
+        settle_without_waiting(receipt, gateway)
+    else:
+        await settle(receipt, gateway)
+    if ending.error is not None:
+        raise ending.error
+    assert ending.opening is not None, "a complete answer was opened"
+    if receipt.facts.stream:
+        await reply.end(ending.held)
+    else:
+        await reply.whole(replace(ending.opening, charge=receipt.charge), ending.held)
+
+
+def _opening(visit: Visit, plan: Plan, asked: Asked, snapshot: Snapshot) -> Opening:
+    assert visit.answer is not None, "an opened visit has its answer"
+    target = visit.attempt.target
+    return Opening(
+        request_id=asked.facts.request_id,
+        status=visit.answer.status,
+        content_type=visit.answer.content_type,
+        target=target.name,
+        hosting=target.hosting.value,
+        rule=plan.rule,
+        policy_digest=snapshot.policy.digest,
+        attempts=visit.attempt.number,
+    )
+
+
+def _status(ending: _Ending, reply: Reply, gateway: Gateway) -> int:
+    """What the caller saw: the status already sent, or the one its error will be spelled with."""
+    if ending.outcome is Outcome.ABANDONED:
+        return STATUS_CALLER_LEFT
+    if ending.error is None or reply.begun:
+        return 200
+    return gateway.status_of(ending.error)

@@ -1,0 +1,140 @@
+"""Walk the plan until one target opens. After that there is no way back."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from app.domain.errors import FaultKind, TargetFailure
+from app.domain.metering.measurement import Outcome
+from app.domain.routing.plan import Plan
+from app.domain.routing.policy import Route
+from app.domain.routing.snapshot import Snapshot
+from app.flows.draft import OpenAttempt, ReceiptDraft
+from app.flows.gateway import Asked, Gateway
+from app.flows.leash import Leash
+from app.ports import UpstreamAnswer, UpstreamCall
+
+
+class Visit:
+    """One attempt at one target, from the intent in the spool to its line in the receipt. Ends exactly once."""
+
+    __slots__ = ("_draft", "_ended", "_gateway", "_leash", "answer", "attempt")
+
+    def __init__(self, attempt: OpenAttempt, *, draft: ReceiptDraft, leash: Leash, gateway: Gateway) -> None:
+        self.attempt = attempt
+        self.answer: UpstreamAnswer | None = None
+        self._draft = draft
+        self._leash = leash
+        self._gateway = gateway
+        self._ended = False
+        gateway.fleet.entered(attempt.target.name, at_s=gateway.clock.monotonic_s())
+        gateway.readings.dispatched(target=attempt.target.name)
+
+    def end(self, fault: BaseException | None) -> None:
+        """The attempt ended, well (None) or by this fault. Books it in the draft and leaves the fleet."""
+        if self._ended:
+            return
+        self._ended = True
+        outcome, failure = self._meaning(fault)
+        now_s = self._gateway.clock.monotonic_s()
+        self._draft.close_attempt(self.attempt, outcome=outcome, now_s=now_s, failure=failure)
+        name = self.attempt.target.name
+        self._gateway.fleet.left(name, at_s=now_s, answered=outcome is Outcome.COMPLETE, failure=failure)
+
+    def _meaning(self, fault: BaseException | None) -> tuple[Outcome, TargetFailure | None]:
+        if fault is None:
+            return Outcome.COMPLETE, None
+        if isinstance(fault, TargetFailure):
+            return Outcome.BROKEN if fault.may_have_worked else Outcome.REFUSED, fault
+        if self._leash.pulled:
+            return Outcome.ABANDONED, None
+        if isinstance(fault, asyncio.CancelledError) and self._leash.expired:
+            return Outcome.BROKEN, too_long(self.attempt.target.name)
+        return Outcome.INTERRUPTED, None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(fault)
+        if self.answer is not None:
+            await self.answer.close()
+
+
+async def dispatch(
+    asked: Asked,
+    plan: Plan,
+    *,
+    snapshot: Snapshot,
+    route: Route,
+    draft: ReceiptDraft,
+    leash: Leash,
+    gateway: Gateway,
+) -> Visit:
+    """The first candidate that opens, within the route's attempts. Each attempt has its intent in the spool first.
+
+    Raises the last TargetFailure when none opens, or at once one that no other target could mend.
+    """
+    failure: TargetFailure | None = None
+    for name in plan.order[: route.attempts]:
+        visit = _begin(asked, name, snapshot=snapshot, draft=draft, leash=leash, gateway=gateway)
+        try:
+            visit.answer = await _open(asked, visit, route=route, gateway=gateway)
+        except TargetFailure as fault:
+            visit.end(fault)
+            failure = fault
+            if not fault.another_may_serve:
+                raise
+        except BaseException as fault:
+            visit.end(fault)
+            raise
+        else:
+            return visit
+    assert failure is not None, "a plan names one target at least"
+    raise failure
+
+
+def too_long(target: str) -> TargetFailure:
+    """The whole request took longer than the route allows."""
+    return TargetFailure(
+        f"{target} did not finish within the route's total time; raise timeouts.total_s or ask for fewer tokens",
+        kind=FaultKind.TOTAL_TIMEOUT,
+        target=target,
+    )
+
+
+def _begin(
+    asked: Asked, name: str, *, snapshot: Snapshot, draft: ReceiptDraft, leash: Leash, gateway: Gateway
+) -> Visit:
+    price = snapshot.fleet[name].rate_card
+    assert price is not None, "the price filter lets no unpriced target into a plan"
+    attempt = draft.begin_attempt(
+        target=snapshot.policy.targets[name],
+        price=price,
+        now_s=gateway.clock.monotonic_s(),
+        now_us=gateway.clock.unix_us(),
+    )
+    gateway.journal.intend(draft.if_it_died_now(attempt))
+    return Visit(attempt, draft=draft, leash=leash, gateway=gateway)
+
+
+async def _open(asked: Asked, visit: Visit, *, route: Route, gateway: Gateway) -> UpstreamAnswer:
+    attempt = visit.attempt
+    answer = await gateway.provider_of(attempt.target).open(
+        UpstreamCall(
+            attempt_id=f"{asked.facts.request_id}/{attempt.number}",
+            target=attempt.target,
+            endpoint=asked.facts.endpoint,
+            fields=asked.fields,
+            stream=asked.facts.stream,
+            usage_wanted=asked.usage_wanted,
+            timeouts=route.timeouts,
+        )
+    )
+    attempt.status = answer.status
+    attempt.provider_request_id = answer.provider_request_id
+    return answer

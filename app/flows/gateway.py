@@ -1,0 +1,54 @@
+"""What the story of one request needs from the house, passed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.domain.errors import BreakevenError
+from app.domain.routing.facts import RequestFacts
+from app.domain.routing.snapshot import Snapshot
+from app.domain.target import Target
+from app.live.fleet import Fleet
+from app.live.policy_slot import PolicySlot
+from app.live.recent import RecentReceipts
+from app.ports import Clock, Journal, Provider, Readings
+
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """The rooms that `answer` walks through. Built by `bootstrap`, one per process."""
+
+    clock: Clock
+    policy: PolicySlot
+    fleet: Fleet
+    journal: Journal
+    provider_of: Callable[[Target], Provider]
+    readings: Readings
+    recent: RecentReceipts
+    #: The status that the surface answers with for an error; it stands on the receipt.
+    status_of: Callable[[BreakevenError], int]
+
+    def snapshot(self, *, at_us: int) -> Snapshot:
+        """The world as it is now; `at_us` is the wall clock."""
+        policy = self.policy.current
+        at = datetime.fromtimestamp(at_us / _MICROSECONDS, UTC).astimezone(policy.timezone)
+        return Snapshot(policy=policy, fleet=self.fleet.view(at_s=self.clock.monotonic_s()), at=at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request as the stories see it: facts, the body's fields untouched, and what the caller wants to see.
+
+    `at_us` is the wall clock at its arrival, which its id carries too; `arrived_s` the monotonic clock then.
+    """
+
+    facts: RequestFacts
+    at_us: int
+    arrived_s: float
+    fields: Mapping[str, bytes]
+    usage_wanted: bool
+    caller_label: str | None

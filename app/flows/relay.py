@@ -1,0 +1,51 @@
+"""Bytes pass while the meter listens."""
+
+from __future__ import annotations
+
+from app.flows.dispatch import Visit
+from app.flows.draft import CHECKPOINT_TOKENS
+from app.flows.gateway import Gateway
+from app.ports import Opening, Reply
+
+
+async def relay(visit: Visit, opening: Opening, reply: Reply, gateway: Gateway) -> bytes:
+    """Pass a stream on, event by event, and return its end: bytes that wait until the receipt is durable.
+
+    Raises TargetFailure when the stream breaks; what was relayed stays relayed.
+    """
+    assert visit.answer is not None, "only an opened visit is relayed"
+    meter = visit.attempt.meter
+    now_s = gateway.clock.monotonic_s
+    await reply.begin(opening)
+    async for piece in visit.answer.pieces():
+        if piece.content_events:
+            meter.saw_content(events=piece.content_events, content_bytes=piece.content_bytes, at_s=now_s())
+            if meter.estimated_output() >= visit.attempt.covered_tokens:
+                _cover_more(visit, opening.request_id, gateway)
+        if piece.usage is not None:
+            meter.saw_usage(piece.usage)
+        if piece.last:
+            return piece.raw
+        if piece.raw:
+            await reply.write(piece.raw)
+    return b""
+
+
+async def fetch(visit: Visit) -> bytes:
+    """The whole body of an answer that is not streamed. Raises TargetFailure."""
+    assert visit.answer is not None, "only an opened visit is read"
+    body, usage = await visit.answer.body()
+    if usage is not None:
+        visit.attempt.meter.saw_usage(usage)
+    else:
+        visit.attempt.meter.saw_whole(body_bytes=len(body))
+    return body
+
+
+def _cover_more(visit: Visit, request_id: str, gateway: Gateway) -> None:
+    attempt = visit.attempt
+    attempt.covered_tokens = attempt.meter.estimated_output() + CHECKPOINT_TOKENS
+    usage = attempt.meter.usage_if(output=attempt.covered_tokens)
+    gateway.journal.checkpoint(
+        request_id=request_id, output_tokens=attempt.covered_tokens, charge=attempt.cost_of(usage)
+    )

@@ -1,0 +1,26 @@
+"""A receipt becomes durable, exactly once, and then everything that reads it is told."""
+
+from __future__ import annotations
+
+from app.domain.ledger.receipt import Receipt
+from app.flows.gateway import Gateway
+
+
+async def settle(receipt: Receipt, gateway: Gateway) -> None:
+    """Returns once the receipt is durable; the caller may see the end of its answer after that and not before.
+
+    Raises LedgerUnavailable when it cannot be kept: the answer then does not end well.
+    """
+    await gateway.journal.settle(receipt)
+    _tell(receipt, gateway)
+
+
+def settle_without_waiting(receipt: Receipt, gateway: Gateway) -> None:
+    """For a caller who is gone: nobody waits for the disk, yet the record is kept."""
+    gateway.journal.settle_later(receipt)
+    _tell(receipt, gateway)
+
+
+def _tell(receipt: Receipt, gateway: Gateway) -> None:
+    gateway.recent.remember(receipt)
+    gateway.readings.settled(receipt)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app.api.problems import RETRY_AFTER_MOST_S, problem_of, status_of
+from app.domain.errors import (
+    BadRequest,
+    BodyTooLarge,
+    BreakevenError,
+    FaultKind,
+    LedgerUnavailable,
+    ModelNotAllowed,
+    ModelUnknown,
+    NoTarget,
+    TargetFailure,
+    Unauthenticated,
+)
+from app.domain.routing.plan import Candidate, Refusal, RefusalReason
+from app.domain.target import TargetSeen
+
+
+def _refusal(*filters: str) -> NoTarget:
+    candidates = tuple(Candidate(target=name, rejected="no", filter=name, seen=TargetSeen()) for name in filters)
+    return NoTarget(Refusal(reason=RefusalReason.NO_TARGET, rule="r", message="nobody may", candidates=candidates))
+
+
+def _failure(kind: FaultKind, **named: object) -> TargetFailure:
+    return TargetFailure("it failed", kind=kind, target="t", **named)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (Unauthenticated("no"), 401, "invalid_api_key"),
+        (Unauthenticated("no", code="key_expired"), 401, "key_expired"),
+        (ModelNotAllowed("no"), 403, "model_not_allowed"),
+        (ModelUnknown("no", param="model"), 404, "model_not_found"),
+        (BadRequest("no"), 400, "invalid_request"),
+        (BodyTooLarge("no"), 413, "body_too_large"),
+        (LedgerUnavailable("no"), 503, "ledger_unavailable"),
+        (_refusal("context"), 400, "context_length_exceeded"),
+        (_refusal("features", "endpoint"), 400, "unsupported"),
+        (_refusal("features", "circuit"), 503, "no_target"),
+        (_failure(FaultKind.REFUSED_CONNECTION), 503, "refused_connection"),
+        (_failure(FaultKind.FIRST_TOKEN_TIMEOUT), 504, "first_token_timeout"),
+        (_failure(FaultKind.CUT), 502, "cut"),
+        (_failure(FaultKind.RATE_LIMITED), 429, "rate_limited"),
+        (BreakevenError("a secret detail"), 500, "internal_error"),
+    ],
+)
+def test_each_error_has_its_status_and_code(error: BreakevenError, status: int, code: str) -> None:
+    problem = problem_of(error)
+    said = json.loads(problem.body)["error"]
+    assert (problem.status, said["code"]) == (status, code)
+    assert set(said) == {"message", "type", "param", "code"}
+    assert status_of(error) == status
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_no_fault_of_a_target_is_without_a_status(kind: FaultKind) -> None:
+    assert 400 <= problem_of(_failure(kind)).status < 600
+
+
+def test_an_unknown_error_tells_the_caller_no_detail() -> None:
+    assert b"secret" not in problem_of(BreakevenError("a secret detail")).body
+
+
+def test_a_targets_own_error_body_is_passed_on_only_when_the_caller_is_at_fault() -> None:
+    own = b'{"error":{"message":"too long","code":400}}'
+    assert problem_of(_failure(FaultKind.CONTEXT_OVERFLOW, status=400, body=own)).body == own
+    assert problem_of(_failure(FaultKind.SERVER_ERROR, status=500, body=own)).body != own
+    assert problem_of(_failure(FaultKind.BAD_REQUEST, status=400, body=b"<html>")).body != b"<html>"
+
+
+def test_a_wait_is_named_and_bounded() -> None:
+    assert problem_of(_failure(FaultKind.OVERLOADED, retry_after_s=1e9)).retry_after_s == RETRY_AFTER_MOST_S
+    assert problem_of(_failure(FaultKind.OVERLOADED)).retry_after_s == 1
+    assert problem_of(_refusal("room")).retry_after_s == 1
+    assert problem_of(_refusal("price")).retry_after_s is None
