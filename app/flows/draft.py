@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app.domain.errors import TargetFailure
 from app.domain.ledger.receipt import Attempt, Receipt
@@ -54,34 +54,25 @@ class ReceiptDraft:
         policy_digest: str,
         decision: Plan | Refusal,
     ) -> None:
-        self._head = Receipt(
-            request_id=facts.request_id,
-            at_us=at_us,
-            facts=facts,
-            caller_label=caller_label,
-            policy_digest=policy_digest,
-            decision=decision,
-            outcome=Outcome.INTERRUPTED,
-            status=STATUS_CALLER_LEFT,
-        )
+        self._facts = facts
+        self._at_us = at_us
+        self._caller_label = caller_label
+        self._policy_digest = policy_digest
+        self._decision = decision
         self._started_s = started_s
         self._overhead_s = 0.0
         self._closed: list[Attempt] = []
-
-    @property
-    def attempts_closed(self) -> int:
-        return len(self._closed)
 
     def begin_attempt(self, *, target: Target, price: RateCard, now_s: float, now_us: int) -> OpenAttempt:
         """The next dispatch starts now."""
         if not self._closed:
             self._overhead_s = now_s - self._started_s
-        meter = Meter(started_s=now_s, prompt_estimate=self._head.facts.prompt_tokens)
+        meter = Meter(started_s=now_s, prompt_estimate=self._facts.prompt_tokens)
         return OpenAttempt(number=len(self._closed) + 1, target=target, price=price, meter=meter, started_us=now_us)
 
     def if_it_died_now(self, attempt: OpenAttempt) -> Receipt:
         """The receipt to book if this process ends before the next record: interrupted, estimated, flagged."""
-        usage = Usage(prompt=self._head.facts.prompt_tokens, output=attempt.covered_tokens)
+        usage = Usage(prompt=self._facts.prompt_tokens, output=attempt.covered_tokens)
         guess = Measurement(
             usage=usage,
             usage_source=UsageSource.GATEWAY_ESTIMATE,
@@ -92,7 +83,9 @@ class ReceiptDraft:
             flags=(USAGE_ESTIMATED,),
         )
         died = self._as_attempt(attempt, guess, outcome=Outcome.INTERRUPTED, failure=None)
-        return replace(self._head, attempts=(*self._closed, died), overhead_s=self._overhead_s)
+        return self._as_receipt(
+            outcome=Outcome.INTERRUPTED, status=STATUS_CALLER_LEFT, attempts=(*self._closed, died), duration_s=0.0
+        )
 
     def close_attempt(
         self,
@@ -111,18 +104,24 @@ class ReceiptDraft:
 
     def receipt(self, *, outcome: Outcome, status: int, now_s: float) -> Receipt:
         """The final receipt."""
-        head = self._head
+        return self._as_receipt(
+            outcome=outcome, status=status, attempts=tuple(self._closed), duration_s=now_s - self._started_s
+        )
+
+    def _as_receipt(
+        self, *, outcome: Outcome, status: int, attempts: tuple[Attempt, ...], duration_s: float
+    ) -> Receipt:
         return Receipt(
-            request_id=head.request_id,
-            at_us=head.at_us,
-            facts=head.facts,
-            caller_label=head.caller_label,
-            policy_digest=head.policy_digest,
-            decision=head.decision,
+            request_id=self._facts.request_id,
+            at_us=self._at_us,
+            facts=self._facts,
+            caller_label=self._caller_label,
+            policy_digest=self._policy_digest,
+            decision=self._decision,
             outcome=outcome,
             status=status,
-            attempts=tuple(self._closed),
-            duration_s=now_s - self._started_s,
+            attempts=attempts,
+            duration_s=duration_s,
             overhead_s=self._overhead_s,
         )
 
@@ -131,7 +130,7 @@ class ReceiptDraft:
     ) -> Attempt:
         target, price = attempt.target, attempt.price
         return Attempt(
-            attempt_id=f"{self._head.request_id}/{attempt.number}",
+            attempt_id=f"{self._facts.request_id}/{attempt.number}",
             number=attempt.number,
             target=target.name,
             hosting=target.hosting,

@@ -69,7 +69,7 @@ async def test_a_made_key_opens_and_is_stored_only_as_a_digest() -> None:
     await refresh_keys(book, known)
     caller = known.find(text, at_s=NOW_S)
     assert (caller.team, caller.cost_centre, caller.tags) == ("research", "cc-1", ("ci",))
-    assert caller.models == {"chat"}
+    assert caller.models == frozenset({"chat"})
     (record,) = await book.all()
     secret = text.split("_")[2]
     assert secret not in repr(record)

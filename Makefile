@@ -1,0 +1,47 @@
+# Everything a person or a machine does with this repository. `make help` lists it.
+.POSIX:
+.DEFAULT_GOAL = help
+.PHONY: help run test check bench lock clean install-worker install-dev
+SHELL = /bin/sh
+
+# Where the virtual environment is; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
+VENV = .venv
+PYTHON =
+ARGS =
+
+python = "$(VENV)/bin/python"
+setup = VENV="$(VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+run: install-worker ## start everything here, show one real request, stay up until Ctrl-C
+	@exec $(python) -m app up $(ARGS)
+
+test: install-dev ## the whole suite, on a real PostgreSQL and a real model
+	@$(python) -m pytest $(ARGS)
+
+check: install-dev ## everything that can be checked without running: lint, types, layers, house rules, deployment files
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+	"$(VENV)/bin/lint-imports"
+	$(python) -m yamllint --strict .
+	@for script in deploy/*.sh deploy/locks/*.sh .ci/run; do sh -n "$$script" || exit 1; done
+	$(python) -m pytest -q tests/house tests/deploy
+
+bench: install-dev ## what a request and a streamed chunk cost the gateway, in CPU time
+	@$(python) -m tests.bench $(ARGS)
+
+lock: install-dev ## write deploy/locks/*.txt anew from pyproject.toml (needs uv and the network)
+	@PATH="$(VENV)/bin:$$PATH" sh deploy/locks/compile.sh
+
+clean: ## remove the virtual environment and the tools' caches; the ledger in .breakeven stays
+	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find app migrations tests -name __pycache__ -prune -exec rm -rf {} +
+
+install-worker:
+	@$(setup) worker
+
+install-dev:
+	@$(setup) dev

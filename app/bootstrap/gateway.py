@@ -1,0 +1,209 @@
+"""One gateway process: the data plane, its spool, and what runs beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from app.api.cold import ColdRooms, Readiness, cold_app
+from app.api.hot import HotRoutes
+from app.api.problems import status_of
+from app.bootstrap.logging_out import logging_to
+from app.bootstrap.policy import read_policy
+from app.bootstrap.postgres import database_url
+from app.bootstrap.run_files import metrics_socket
+from app.bootstrap.serving import listening, run, serve, serve_in_processes, stop_on_signals
+from app.domain.errors import SetupError
+from app.domain.routing.policy import Policy
+from app.domain.target import Target
+from app.flows.gateway import Gateway
+from app.flows.keys import keep_fresh, refresh_keys
+from app.flows.rates import keep_rates_fresh, refresh_rates
+from app.flows.ship import drain, ship
+from app.live.fleet import Fleet
+from app.live.keys import KnownKeys
+from app.live.policy_slot import PolicySlot
+from app.live.recent import RecentReceipts
+from app.ports import BooksAway, Provider
+from app.providers.credentials import EnvironmentCredentials
+from app.providers.http import http_client
+from app.providers.openai_native import OpenAiProvider
+from app.settings import MIB, Settings
+from app.storage.engine import Database
+from app.storage.key_book import PostgresKeyBook
+from app.storage.ledger_book import PostgresLedgerBook
+from app.storage.pepper import PepperFile
+from app.storage.rates_book import PostgresRatesBook
+from app.storage.spool import Spool, SpoolLimits
+from app.system import RandomIds, SystemClock, jitter, random_bytes
+from app.telemetry.logs import ReceiptLog
+from app.telemetry.loop_lag import watch_loop
+from app.telemetry.metrics import Gauges, PrometheusReadings
+from app.telemetry.readings import AllReadings
+from app.telemetry.sink import LineSink
+
+LOG = logging.getLogger("breakeven")
+#: How long the last receipts may take on their way to Postgres at a stop; the rest waits in the spool.
+DRAIN_SHIPPING_S = 5.0
+
+
+def serve_gateway(settings: Settings, *, workers: int = 1) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SetupError when it cannot start."""
+    read_policy(settings)
+    with (
+        contextlib.closing(listening(settings.host, settings.port, variable="BREAKEVEN_PORT")) as listener,
+        database_url(settings) as url,
+    ):
+        if workers == 1:
+            _one_process(settings, url, listener)
+        else:
+            serve_in_processes(workers, _one_process, (settings, url, listener))
+
+
+def _one_process(settings: Settings, url: str, listener: socket.socket) -> None:
+    run(_serve(settings, url, listener))
+
+
+async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
+    stop = stop_on_signals()
+    clock = SystemClock()
+    with logging_to(sys.stdout.fileno(), level=settings.log_level) as sink:
+        async with _rooms(settings, url, clock=clock, sink=sink) as rooms:
+            async with asyncio.TaskGroup() as group:
+                beside = [
+                    group.create_task(work)
+                    for work in (
+                        ship(rooms.spool, rooms.ledger, listener=rooms.metrics, jitter=jitter),
+                        keep_fresh(rooms.key_book, rooms.keys, watcher=rooms.metrics),
+                        keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
+                        watch_loop(rooms.metrics.loop_lagged, clock=clock),
+                    )
+                ]
+                LOG.info("gateway serves", extra={"fields": {"port": settings.port, "pid": os.getpid()}})
+                await serve(rooms.app, listener, stop=stop, drain_s=settings.drain_s)
+                for task in beside:
+                    task.cancel()
+            await drain(rooms.spool, rooms.ledger, within_s=DRAIN_SHIPPING_S, listener=rooms.metrics)
+        LOG.info("gateway stopped", extra={"fields": {"pid": os.getpid()}})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rooms:
+    app: HotRoutes
+    gateway: Gateway
+    spool: Spool
+    ledger: PostgresLedgerBook
+    key_book: PostgresKeyBook
+    rates_book: PostgresRatesBook
+    keys: KnownKeys
+    metrics: PrometheusReadings
+
+
+@contextlib.asynccontextmanager
+async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: LineSink) -> AsyncIterator[_Rooms]:
+    compiled = read_policy(settings)
+    for finding in compiled.findings:
+        LOG.warning(str(finding))
+    async with contextlib.AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
+        spool = await stack.enter_async_context(
+            Spool.open(
+                settings.spool_directory,
+                durability=settings.durability,
+                limits=SpoolLimits(cap=settings.spool_cap_mib * MIB),
+                clock=clock,
+                notice=LOG.warning,
+            )
+        )
+        keys = KnownKeys(PepperFile(settings.data / "pepper", random_bytes=random_bytes).open())
+        policy = PolicySlot(compiled.policy)
+        credentials = EnvironmentCredentials(os.environ)
+        fleet = Fleet(has_credential=credentials.is_present)
+        fleet.follow(compiled.policy)
+        key_book, rates_book = PostgresKeyBook(database), PostgresRatesBook(database)
+        await _first_look(key_book, keys, rates_book, fleet, compiled.policy)
+        client = http_client()
+        stack.push_async_callback(client.close)
+        metrics = PrometheusReadings(
+            Gauges(
+                policy_digest=lambda: policy.current.digest,
+                in_flight=fleet.in_flight,
+                spool_depth=lambda: spool.depth,
+                spool_quarantined=lambda: spool.quarantined,
+                log_lines_dropped=lambda: sink.dropped,
+            )
+        )
+        provider: Provider = OpenAiProvider(client, credentials)
+
+        def provider_of(target: Target) -> Provider:
+            return provider
+
+        gateway = Gateway(
+            clock=clock,
+            policy=policy,
+            fleet=fleet,
+            journal=spool,
+            provider_of=provider_of,
+            readings=AllReadings(metrics, ReceiptLog(sink)),
+            recent=RecentReceipts(),
+            status_of=status_of,
+        )
+        ledger = PostgresLedgerBook(database)
+        await stack.enter_async_context(metrics_socket(settings, metrics.text))
+        cold = cold_app(
+            ColdRooms(
+                gateway=gateway,
+                keys=keys,
+                ledger=ledger,
+                clock=clock,
+                readiness=lambda: _readiness(spool, metrics),
+                report_bug=_report_bug,
+            )
+        )
+        app = HotRoutes(
+            rest=cold,
+            gateway=gateway,
+            keys=keys,
+            ids=RandomIds(),
+            body_limit_bytes=settings.body_limit_mib * MIB,
+            report_bug=_report_bug,
+        )
+        yield _Rooms(
+            app=app,
+            gateway=gateway,
+            spool=spool,
+            ledger=ledger,
+            key_book=key_book,
+            rates_book=rates_book,
+            keys=keys,
+            metrics=metrics,
+        )
+
+
+async def _first_look(
+    key_book: PostgresKeyBook, keys: KnownKeys, rates_book: PostgresRatesBook, fleet: Fleet, policy: Policy
+) -> None:
+    """Know keys and prices before the first request. A gateway that knows no key would refuse everybody."""
+    try:
+        await refresh_keys(key_book, keys)
+        await refresh_rates(rates_book, fleet, policy)
+    except BooksAway as fault:
+        raise SetupError(str(fault)) from fault
+
+
+def _readiness(spool: Spool, metrics: PrometheusReadings) -> Readiness:
+    refusing: Mapping[str, str] = {} if spool.trouble is None else {"spool": spool.trouble}
+    warnings: Mapping[str, str] = {}
+    if metrics.postgres_up is False:
+        warnings = {"postgres": f"it is away; {spool.depth} receipts wait in the spool, and requests are still served"}
+    return Readiness(refusing=refusing, warnings=warnings)
+
+
+def _report_bug(request_id: str, bug: BaseException) -> None:
+    LOG.error("a request failed on a bug", exc_info=bug, extra={"fields": {"request": request_id}})

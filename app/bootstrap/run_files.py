@@ -1,0 +1,65 @@
+"""What runs now, for others on this machine to find: one unix socket a gateway process, for its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+from app.settings import Settings
+
+#: The kernel's limit for the path of a unix socket is 108 bytes with its end; macOS allows 104.
+LONGEST_SOCKET_PATH = 100
+READ_TIMEOUT_S = 1.0
+MOST_METRICS_BYTES = 16 << 20
+
+
+def run_directory(settings: Settings) -> Path:
+    """Where the sockets lie: in the data directory, or, when its path is too long for a socket, beside other temporary
+    files under a name made from it."""
+    directory = settings.run_directory.absolute()
+    if len(str(directory)) + len("/gateway-4194304.sock") > LONGEST_SOCKET_PATH:
+        digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
+        directory = Path(tempfile.gettempdir()) / f"breakeven-{os.getuid()}-{digest}"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+@contextlib.asynccontextmanager
+async def metrics_socket(settings: Settings, text: Callable[[], bytes]) -> AsyncIterator[None]:
+    """Give this process's metrics to whoever connects, as long as the block lasts."""
+    path = run_directory(settings) / f"gateway-{os.getpid()}.sock"
+    path.unlink(missing_ok=True)
+
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            writer.write(text())
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(tell, path=path)
+    try:
+        yield
+    finally:
+        server.close()
+        path.unlink(missing_ok=True)
+
+
+async def metrics_of_all(settings: Settings) -> Mapping[str, bytes]:
+    """Process name → its metrics, of every gateway process that answers; sockets of dead ones are removed."""
+    texts: dict[str, bytes] = {}
+    for path in sorted(run_directory(settings).glob("gateway-*.sock")):
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(path)
+                texts[path.stem] = await reader.read(MOST_METRICS_BYTES)
+                writer.close()
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except (OSError, TimeoutError):
+            continue
+    return texts

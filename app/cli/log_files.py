@@ -1,0 +1,97 @@
+"""The log files of child processes: what is new, what tells of trouble, and an end to their growth."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+#: A log that grew over this is copied to `<name>.1` and begun anew.
+MOST_LOG_BYTES: Final = 20 * 1024 * 1024
+MOST_READ_BYTES: Final = 256 * 1024
+MOST_LINE_CHARS: Final = 400
+#: More lines of trouble in one look are counted, not shown.
+MOST_TROUBLE_LINES: Final = 5
+
+_TROUBLED_LEVELS: Final = frozenset({"warning", "error", "critical"})
+_TROUBLED_WORDS: Final = ("Traceback", "ERROR", "WARNING", "CRITICAL", "FATAL", "PANIC", "breakeven: ")
+
+
+@dataclass(slots=True)
+class LogTail:
+    """Reads what came into a file since it was made. A file that became shorter is read from its beginning."""
+
+    path: Path
+    _offset: int = 0
+    _rest: bytes = b""
+
+    def __post_init__(self) -> None:
+        self._offset = self._size()
+
+    def trouble(self) -> list[str]:
+        """The new whole lines that tell of trouble, in plain words; past a handful only their number."""
+        found = [told for line in self._new_lines() if (told := _trouble(line)) is not None]
+        if len(found) > MOST_TROUBLE_LINES:
+            more = len(found) - MOST_TROUBLE_LINES
+            found[MOST_TROUBLE_LINES:] = [f"… and {more} more lines in {self.path}"]
+        return found
+
+    def last(self, count: int) -> list[str]:
+        """The last `count` lines of the file, whoever wrote them."""
+        size = self._size()
+        if size == 0:
+            return []
+        with self.path.open("rb") as log:
+            log.seek(max(0, size - MOST_READ_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+        return [line[:MOST_LINE_CHARS] for line in lines if line.strip()][-count:]
+
+    def _new_lines(self) -> list[str]:
+        size = self._size()
+        if size < self._offset:
+            self._offset, self._rest = 0, b""
+        if size == self._offset:
+            return []
+        with self.path.open("rb") as log:
+            log.seek(max(self._offset, size - MOST_READ_BYTES))
+            read = self._rest + log.read(MOST_READ_BYTES)
+            self._offset = log.tell()
+        *whole, self._rest = read.split(b"\n")
+        self._rest = self._rest[-MOST_READ_BYTES:]
+        return [line.decode(errors="replace") for line in whole]
+
+    def _size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+def trimmed(log: Path) -> None:
+    """Set a log that grew too long aside and empty it in place, as its writer keeps it open.
+
+    Lines written between the copy and the cut are lost: a log may lose lines, the ledger is kept elsewhere.
+    """
+    try:
+        if log.stat().st_size <= MOST_LOG_BYTES:
+            return
+        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
+    except FileNotFoundError:
+        return
+
+
+def _trouble(line: str) -> str | None:
+    if not line.startswith("{"):
+        return line[:MOST_LINE_CHARS] if line.startswith(_TROUBLED_WORDS) else None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or str(record.get("level", "")).lower() not in _TROUBLED_LEVELS:
+        return None
+    words = record.get("message") or record.get("event") or line
+    return str(words)[:MOST_LINE_CHARS]

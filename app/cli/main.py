@@ -1,0 +1,115 @@
+"""The front door of the command line: which commands there are, and how a failure is told.
+
+A command's module is imported when the command is asked for and not before, so that `breakeven --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from app.cli.orphan import leave_with
+from app.domain.errors import BreakevenError
+from app.ports import BooksAway, RowsRefused
+
+EXIT_FAILED: Final = 1
+
+#: Command → the module whose `app` it is, and its line in the help.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "up": ("app.cli.up", "Start everything on this machine, show one real request, stay up."),
+    "gateway": ("app.cli.serve_gateway", "Serve the data plane, the OpenAI-style endpoint, until stopped."),
+    "console": ("app.cli.serve_console", "Serve the control plane: metrics, reports, keys, until stopped."),
+    "worker": ("app.cli.serve_worker", "Serve a model on this machine behind vLLM's routes, until stopped."),
+    "db": ("app.cli.db", "Look after the database: start, stop, migrate, url, status."),
+    "key": ("app.cli.key", "Make, list and revoke virtual keys."),
+    "requests": ("app.cli.requests", "See single requests: where they went, why, and what they cost."),
+    "report": ("app.cli.report", "Sum up the ledger."),
+    "calibrate": ("app.cli.calibrate", "Measure how fast a self-hosted target is, and so what its tokens cost."),
+    "policy": ("app.cli.policy", "Check the policy files."),
+}
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the options before the command say."""
+
+    debug: bool = False
+
+
+class CommandsOnDemand(TyperGroup):
+    """Knows every command by name and line, and loads the one that is asked for."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in COMMANDS:
+            module = import_module(COMMANDS[args[0]][0])
+            self.commands[args[0]] = typer.main.get_command(module.app)
+        return super().resolve_command(ctx, args)
+
+
+def main() -> None:
+    """Run the command that the arguments name, and exit: 0, 1 after a failure (one line on stderr), 2 for usage."""
+    invocation = Invocation()
+    try:
+        _root()(obj=invocation, prog_name="breakeven")
+    except Exception as fault:  # the last resort of the program: whatever it is, one line, and --debug for the rest
+        if invocation.debug:
+            traceback.print_exception(fault)
+        print(f"breakeven: {told(fault)}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+
+
+def told(fault: Exception) -> str:
+    """The failure in a sentence or two for whoever typed the command."""
+    match fault:
+        case BreakevenError():
+            return str(fault)
+        case BooksAway():
+            return f"the database does not answer ({fault}): see `breakeven db status`, or check DATABASE_URL"
+        case RowsRefused():
+            return f"the database refuses this: {fault}"
+        case PermissionError() if fault.filename:
+            return f"{fault.filename} may not be used by this user: give it the rights, or name another place"
+        case OSError() if fault.filename:
+            return f"{fault.filename}: {fault.strerror}"
+        case _:
+            words = " ".join(str(fault).split()) or "no message"
+            return f"unexpected {type(fault).__name__}: {words} (`breakeven --debug …` shows where)"
+
+
+def _root() -> typer.Typer:
+    root = typer.Typer(
+        cls=CommandsOnDemand,
+        help="One endpoint in front of your own GPUs and hosted APIs; every token and nanodollar on the books.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    root.callback()(_options)
+    for name, (_, line) in COMMANDS.items():
+        root.command(name, help=line)(_replaced_by_the_command_itself)
+    return root
+
+
+def _options(
+    ctx: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where a failure comes from.")] = False,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version.")] = False,
+    with_parent: Annotated[int, typer.Option("--with-parent", hidden=True, metavar="PID")] = 0,
+) -> None:
+    if version:
+        print(f"breakeven {metadata.version('breakeven')}")
+        raise typer.Exit
+    if with_parent:
+        leave_with(with_parent)
+    invocation: Invocation = ctx.obj
+    invocation.debug = debug
+
+
+def _replaced_by_the_command_itself() -> None:
+    raise AssertionError("the command's own module answers")

@@ -1,0 +1,91 @@
+"""`breakeven policy …`: what ops wrote, checked as the gateway checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.bootstrap import read_policy
+from app.cli.output import AsJson, write_json
+from app.domain.errors import PolicyInvalid
+from app.domain.findings import Finding, Severity
+from app.settings import read_settings
+
+app = typer.Typer(no_args_is_help=True, help="Check the policy files.")
+
+
+class Format(StrEnum):
+    """How findings are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+
+
+@app.callback()
+def policy() -> None:
+    """Check the policy files."""
+
+
+@app.command(help="Every finding with file and line. Exit status 1 when the policy may not go live.")
+def check(
+    directory: Annotated[Path | None, typer.Argument(help="Instead of BREAKEVEN_POLICIES.")] = None,
+    format: Annotated[Format, typer.Option(help="github: annotations of a pull request.")] = Format.TEXT,
+    json: AsJson = False,
+) -> None:
+    settings = read_settings()
+    if directory is not None:
+        settings = settings.model_copy(update={"policies": directory})
+    try:
+        compiled = read_policy(settings)
+    except PolicyInvalid as fault:
+        _write(fault.findings, digest=None, format=Format.JSON if json else format)
+        raise typer.Exit(1) from fault
+    _write(compiled.findings, digest=compiled.policy.digest, format=Format.JSON if json else format)
+
+
+def _write(findings: Sequence[Finding], *, digest: str | None, format: Format) -> None:
+    match format:
+        case Format.JSON:
+            write_json(
+                {"valid": digest is not None, "digest": digest, "findings": [finding_view(each) for each in findings]}
+            )
+        case Format.GITHUB:
+            for each in findings:
+                print(_annotation(each))
+        case Format.TEXT:
+            for each in findings:
+                print(each)
+            errors = sum(each.severity is Severity.ERROR for each in findings)
+            warnings = len(findings) - errors
+            verdict = f"valid, digest {digest}" if digest is not None else "not valid: the gateway would refuse it"
+            print(f"{errors} errors, {warnings} warnings: {verdict}")
+
+
+def finding_view(finding: Finding) -> dict[str, object]:
+    """A finding as plain values."""
+    return {
+        "file": finding.file,
+        "line": finding.line,
+        "column": finding.column,
+        "severity": finding.severity.value,
+        "code": finding.code,
+        "message": finding.message,
+        "mend": finding.mend,
+    }
+
+
+def _annotation(finding: Finding) -> str:
+    text = f"{finding.message} ({finding.mend})" if finding.mend else finding.message
+    place = f"file={_escaped(finding.file)},line={finding.line},col={finding.column},title={_escaped(finding.code)}"
+    return f"::{finding.severity.value} {place}::{_escaped(text)}"
+
+
+def _escaped(text: str) -> str:
+    for plain, code in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), (":", "%3A"), (",", "%2C")):
+        text = text.replace(plain, code)
+    return text

@@ -1,0 +1,90 @@
+"""A receipt for people: where the request went, why, how fast, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+View = Mapping[str, Any]
+
+
+def receipt_table(view: View) -> Table:
+    """The receipt as `app.domain.ledger.view.receipt_view` gives it, in labelled lines."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in receipt_lines(view):
+        table.add_row(label, Text(text))
+    return table
+
+
+def receipt_lines(view: View) -> Iterator[tuple[str, str]]:
+    """Label and text of each line; a label that is empty goes on with the one before."""
+    yield "receipt", str(view["id"])
+    yield "at", f"{view['at']}, key {view['key']}, team {view['team']}, cost centre {view['cost_centre']}"
+    yield "route", _route(view)
+    for place, sentence in enumerate(view["why"]):
+        yield "why" if place == 0 else "", str(sentence)
+    several = len(view["attempts"]) > 1
+    for number, attempt in enumerate(view["attempts"], start=1):
+        if several:
+            yield f"attempt {number}", _attempt(attempt)
+        yield "tokens", _tokens(attempt["usage"])
+        yield "speed", _speed(attempt)
+        yield "price", _price(attempt)
+    yield "took", f"{_ms(view['duration_ms'])}, of which the gateway {_ms(view['overhead_ms'])} before the dispatch"
+    yield "charge", f"${view['charge_usd']}"
+    if view["flags"]:
+        yield "flags", ", ".join(view["flags"])
+    yield "policy", str(view["policy"])
+
+
+def _route(view: View) -> str:
+    stream = ", streamed" if view["stream"] else ""
+    target = f"{view['target']} ({_words(view['hosting'])})" if view["target"] else "no target"
+    rule = f' by rule "{view["rule"]}"' if view["rule"] else ""
+    return f"{view['model']} → {target}{rule}: {view['outcome']}, status {view['status']}, {view['endpoint']}{stream}"
+
+
+def _attempt(attempt: View) -> str:
+    fault = f": {attempt['fault_message']}" if attempt["fault_message"] else ""
+    return f"{attempt['target']} ({_words(attempt['hosting'])}): {attempt['outcome']}{fault}"
+
+
+def _tokens(usage: View) -> str:
+    reasoning = f" ({usage['reasoning_tokens']} reasoning)" if usage["reasoning_tokens"] else ""
+    prompt = f"{usage['prompt_tokens']} prompt ({usage['cached_tokens']} cached)"
+    return f"{prompt} + {usage['output_tokens']} output{reasoning}, source: {_words(usage['source'])}"
+
+
+def _speed(attempt: View) -> str:
+    if attempt["ttft_ms"] is None:
+        return f"{_ms(attempt['duration_ms'])} in all (first token and pace are measured on streams)"
+    pace = ""
+    if attempt["tpot_ms"] is not None:
+        pace = f", TPOT {_ms(attempt['tpot_ms'])}, {attempt['tokens_per_s']:.1f} tokens/s"
+    return f"TTFT {_ms(attempt['ttft_ms'])}{pace}, {_ms(attempt['duration_ms'])} in all"
+
+
+def _price(attempt: View) -> str:
+    prices = attempt["usd_per_million_tokens"]
+    return (
+        f"USD per million tokens: prompt {_plain(prices['prompt'])}, cached {_plain(prices['cached_prompt'])}, "
+        f"output {_plain(prices['output'])} (rate card {attempt['rate_card']})"
+    )
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f} ms" if value < 1000 else f"{value / 1000:.2f} s"
+
+
+def _plain(price: str) -> str:
+    """A decimal without the zeros that say nothing."""
+    return price.rstrip("0").rstrip(".") if "." in price else price
+
+
+def _words(name: str) -> str:
+    return name.replace("_", "-" if name == "self_hosted" else " ")

@@ -1,0 +1,101 @@
+"""`breakeven requests …`: single requests, read from the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from app.bootstrap import Office
+from app.cli.books import in_office
+from app.cli.output import AsJson, console, write_json, write_table
+from app.cli.receipt_text import receipt_table
+from app.domain.errors import BadRequest
+from app.domain.ledger.receipt import Receipt
+from app.domain.ledger.view import receipt_view
+
+app = typer.Typer(no_args_is_help=True, help="See single requests: where they went, why, and what they cost.")
+
+FOLLOW_EVERY_S = 1.0
+MOST_AT_ONCE = 500
+
+_HEAD = ("at", "id", "team", "model", "target", "outcome", "prompt", "output", "TTFT ms", "tokens/s", "charge USD")
+_WORDS = 6
+
+
+@app.command(help="The newest requests, oldest of them first.")
+def tail(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=MOST_AT_ONCE, help="How many.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay, and show new ones as they come.")] = False,
+    json: AsJson = False,
+) -> None:
+    async def read(rooms: Office) -> None:
+        seen = await _show_newer(rooms, most=count, than=None, as_json=json)
+        while follow:
+            await asyncio.sleep(FOLLOW_EVERY_S)
+            seen = await _show_newer(rooms, most=MOST_AT_ONCE, than=seen, as_json=json)
+
+    in_office(read)
+
+
+@app.command(help="One request in full: route, reasons, tokens, times, charge.")
+def show(
+    request_id: Annotated[str, typer.Argument(metavar="ID", help="The x-request-id of the answer.")],
+    json: AsJson = False,
+) -> None:
+    async def read(rooms: Office) -> Receipt | None:
+        return await rooms.ledger.find(request_id)
+
+    receipt = in_office(read)
+    if receipt is None:
+        raise BadRequest(
+            f"the ledger has no request {request_id[:80]!r}: take the id from the header x-request-id, and give a new "
+            "one a second to arrive",
+            param="id",
+        )
+    view = receipt_view(receipt)
+    if json:
+        write_json(view)
+    else:
+        console().print(receipt_table(view))
+
+
+async def _show_newer(rooms: Office, *, most: int, than: str | None, as_json: bool) -> str | None:
+    """Show what is newer than `than`; the newest id seen. Ids sort by time."""
+    latest = await rooms.ledger.latest(most=most)
+    fresh = [receipt for receipt in reversed(latest) if than is None or receipt.request_id > than]
+    if as_json:
+        for receipt in fresh:
+            write_json(receipt_view(receipt))
+    elif fresh or than is None:
+        _write(fresh)
+    return fresh[-1].request_id if fresh else than
+
+
+def _write(receipts: Sequence[Receipt]) -> None:
+    rows = [_row(receipt_view(receipt)) for receipt in receipts]
+    write_table(head=_HEAD, rows=rows, words=_WORDS)
+
+
+def _row(view: dict[str, Any]) -> tuple[str, ...]:
+    final = view["attempts"][-1] if view["attempts"] else None
+    usage = final["usage"] if final else {"prompt_tokens": 0, "output_tokens": 0}
+    return (
+        str(view["at"]),
+        str(view["id"]),
+        str(view["team"]),
+        str(view["model"]),
+        str(view["target"] or "–"),
+        str(view["outcome"]),
+        f"{usage['prompt_tokens']:,}",
+        f"{usage['output_tokens']:,}",
+        _figure(final and final["ttft_ms"]),
+        _figure(final and final["tokens_per_s"]),
+        str(view["charge_usd"]),
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"

@@ -1,0 +1,127 @@
+"""From YAML text to the policy in force. The only door: text in, values or findings out, no I/O.
+
+source      text → a page whose nodes remember their place
+gather      pages → entries of the right shape, by name
+lint        what a schema cannot see
+conditions  `when` → something that can be asked
+compile     all of it → one `Policy` and its digest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from app.documents.assemble import assembled
+from app.documents.condition_terms import Fault
+from app.documents.conditions import CelCondition, compile_condition
+from app.documents.gather import Gathered, Placed, gather
+from app.documents.lint import lint_links, lint_models, lint_targets
+from app.documents.lint_rates import lint_rates
+from app.documents.page import Page
+from app.documents.policy import WrittenModel
+from app.documents.source import read
+from app.domain.errors import PolicyInvalid
+from app.domain.findings import Finding, Severity
+from app.domain.routing.policy import Policy
+
+_DIGEST_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A policy that may go live, and its warnings, in the order of the files."""
+
+    policy: Policy
+    findings: tuple[Finding, ...]
+
+
+def compile_policy(files: Mapping[str, str]) -> Compiled:
+    """The policy that these files (name → text) write together.
+
+    The order of the mapping does not matter. Raises PolicyInvalid with every finding, warnings too, when one of them
+    is an error; raises nothing else, whatever the text.
+    """
+    pages, findings = _read_all(files)
+    whole = not findings
+    gathered, faults = gather(pages)
+    findings.extend(faults)
+    conditions = _conditions(gathered, findings)
+    findings.extend(lint_targets(gathered))
+    findings.extend(lint_models(gathered))
+    if whole and gathered.complete:
+        findings.extend(lint_links(gathered))
+        findings.extend(lint_rates(gathered))
+        findings.extend(_nothing_written(gathered))
+    in_order = _told_once(findings)
+    if any(finding.severity is Severity.ERROR for finding in in_order):
+        raise PolicyInvalid(in_order)
+    policy = assembled(gathered, conditions=conditions, digest=digest_of(files))
+    return Compiled(policy=policy, findings=in_order)
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """Names this very set of files: the first 16 hex digits of SHA-256 over names and texts, sorted by name."""
+    digest = sha256()
+    for name, text in sorted(files.items()):
+        for part in (name, text):
+            written = part.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:" % len(written) + written)
+    return digest.hexdigest()[:_DIGEST_DIGITS]
+
+
+def _read_all(files: Mapping[str, str]) -> tuple[list[Page], list[Finding]]:
+    pages: list[Page] = []
+    findings: list[Finding] = []
+    for name, text in sorted(files.items()):
+        page, faults = read(file=name, text=text)
+        findings.extend(faults)
+        if page is not None:
+            pages.append(page)
+    return pages, findings
+
+
+def _conditions(gathered: Gathered, findings: list[Finding]) -> Mapping[tuple[str, int], CelCondition]:
+    """Every `when` that can be asked, by model and place of its rule; the others' faults go to `findings`."""
+    conditions: dict[tuple[str, int], CelCondition] = {}
+    for model, placed in gathered.models.items():
+        for index, rule in enumerate(placed.written.rules if placed.written else ()):
+            if rule.when is None:
+                continue
+            compiled = compile_condition(rule.when)
+            if isinstance(compiled, CelCondition):
+                conditions[model, index] = compiled
+                findings.extend(_told(placed, index, compiled.cautions, severity=Severity.WARNING))
+            else:
+                findings.extend(_told(placed, index, compiled, severity=Severity.ERROR))
+    return conditions
+
+
+def _told(
+    placed: Placed[WrittenModel], index: int, faults: Iterable[Fault], *, severity: Severity
+) -> Iterator[Finding]:
+    path = (*placed.path, "rules", index, "when")
+    for fault in faults:
+        at = placed.page.mark_within(path, offset=fault.offset)
+        yield placed.page.finding("condition", fault.message, at=at, mend=fault.mend, severity=severity)
+
+
+def _nothing_written(gathered: Gathered) -> Iterator[Finding]:
+    for kind, entries in (("targets", gathered.targets), ("models", gathered.models)):
+        if not entries:
+            message = f"no file has any {kind}"
+            mend = f"write them under `{kind}:` in policies/{kind}.yaml"
+            yield Finding(
+                file="policies", line=0, column=0, severity=Severity.ERROR, code="empty", message=message, mend=mend
+            )
+
+
+def _told_once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """In the order of the files; of several errors at one place the first stands, as the others follow from it."""
+    kept: dict[tuple[str, int, int], list[Finding]] = {}
+    for finding in findings:
+        here = kept.setdefault((finding.file, finding.line, finding.column), [])
+        if finding.line == 0 or not any(one.severity is Severity.ERROR for one in here):
+            here.append(finding)
+    return tuple(sorted(finding for here in kept.values() for finding in here))

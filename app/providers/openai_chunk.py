@@ -1,0 +1,107 @@
+"""One chunk of an OpenAI-style stream: what of it is read, whatever the rest may be."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+_ABSENT: Final = Raw(b"")
+_NULL: Final = Raw(b"null")
+_FASTCHAT_ERROR: Final = Raw(b'"error"')
+
+
+class Delta(msgspec.Struct):
+    """What was added to one choice of a chat. Engines spell reasoning in two ways."""
+
+    content: Raw = _ABSENT
+    reasoning_content: Raw = _ABSENT
+    reasoning: Raw = _ABSENT
+    refusal: Raw = _ABSENT
+    tool_calls: Raw = _ABSENT
+    function_call: Raw = _ABSENT
+    audio: Raw = _ABSENT
+
+
+class Choice(msgspec.Struct):
+    """`delta` of a chat, `text` of a completion."""
+
+    index: int = 0
+    delta: Delta | None = None
+    text: Raw = _ABSENT
+    finish_reason: Raw = _ABSENT
+
+
+class _Function(msgspec.Struct):
+    name: Raw = _ABSENT
+    arguments: Raw = _ABSENT
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function | None = None
+
+
+class Chunk(msgspec.Struct):
+    """The members that are read. A chunk of another shape does not decode."""
+
+    choices: list[Choice] | None = None
+    usage: Raw = _ABSENT
+    error: Raw = _ABSENT
+    object: Raw = _ABSENT
+
+    @property
+    def is_error(self) -> bool:
+        """An error in OpenAI's, Ollama's or FastChat's spelling."""
+        return _said(self.error) or self.object == _FASTCHAT_ERROR
+
+    @property
+    def has_usage(self) -> bool:
+        """True when usage is there and is not null."""
+        return _said(self.usage)
+
+    @property
+    def finished(self) -> list[int]:
+        """The indices of the choices that this chunk finishes."""
+        return [choice.index for choice in self.choices or () if _said(choice.finish_reason)]
+
+    @property
+    def content_bytes(self) -> int:
+        """How many bytes of JSON text were added to all choices together, without quotes; 0: no content."""
+        return sum(_content_bytes(choice) for choice in self.choices or ())
+
+
+_chunk: Final = msgspec.json.Decoder(Chunk)
+_tool_calls: Final = msgspec.json.Decoder(list[_ToolCall])
+
+
+def read_chunk(said: bytes) -> Chunk:
+    """The chunk in these bytes. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""
+    return _chunk.decode(said)
+
+
+def _said(member: Raw) -> bool:
+    return bool(member) and member != _NULL
+
+
+def _content_bytes(choice: Choice) -> int:
+    delta = choice.delta
+    if delta is None:
+        return _text_bytes(choice.text)
+    texts = (delta.content, delta.reasoning_content, delta.reasoning, delta.refusal, delta.function_call, delta.audio)
+    return sum(_text_bytes(text) for text in texts) + _tool_call_bytes(delta.tool_calls)
+
+
+def _text_bytes(text: Raw) -> int:
+    """Empty strings, lists and objects are two bytes of JSON, and say nothing."""
+    return max(0, len(text) - 2) if _said(text) else 0
+
+
+def _tool_call_bytes(calls: Raw) -> int:
+    if _text_bytes(calls) == 0:
+        return 0
+    try:
+        functions = [call.function for call in _tool_calls.decode(calls) if call.function is not None]
+    except msgspec.DecodeError:
+        return _text_bytes(calls)
+    return max(1, sum(_text_bytes(function.name) + _text_bytes(function.arguments) for function in functions))

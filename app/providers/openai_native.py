@@ -1,0 +1,309 @@
+"""Speaks to any server with OpenAI's surface: our own engines, and hosted services that speak it natively."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from app.domain.errors import FaultKind, TargetFailure
+from app.domain.routing.facts import Endpoint
+from app.domain.target import Target
+from app.domain.usage import Usage
+from app.ports import Credentials, Piece, UpstreamAnswer, UpstreamCall
+from app.providers.exchange import Destination, HttpAnswer, HttpClient, HttpFault
+from app.providers.faults import ERROR_BODY_MOST_BYTES, Blame, retry_after_s
+from app.providers.openai_request import body_of, choices_asked
+from app.providers.openai_stream import PieceReader
+from app.providers.openai_usage import usage_from
+
+#: A whole answer larger than this is not read to its end.
+BODY_MOST_BYTES: Final = 64 * 1024 * 1024
+
+_PATHS: Final = {Endpoint.CHAT: "/chat/completions", Endpoint.COMPLETIONS: "/completions"}
+#: Destinations remembered; a policy has far fewer targets.
+_DESTINATIONS_MOST: Final = 4096
+_PROVIDER_REQUEST_ID_MOST: Final = 200
+
+
+class OpenAiProvider:
+    """The Provider port over an HttpClient. Keeps no state but prepared destinations; any number of calls at once."""
+
+    def __init__(self, http: HttpClient, credentials: Credentials) -> None:
+        self._http = http
+        self._credentials = credentials
+        self._prepared: dict[tuple[str, Endpoint, bool], _Prepared] = {}
+
+    async def open(self, call: UpstreamCall) -> UpstreamAnswer:
+        secret = self._secret(call.target)
+        blame = Blame(target=call.target.name, secret=secret)
+        destination = self._destination(call, secret, blame)
+        if not call.stream:
+            return await _open_whole(call, destination, blame)
+        try:
+            async with asyncio.timeout(call.timeouts.first_token_s):
+                return await _open_stream(call, destination, blame)
+        except TimeoutError as fault:
+            raise blame.failure(
+                FaultKind.FIRST_TOKEN_TIMEOUT, f"gave no token within {call.timeouts.first_token_s:g} s"
+            ) from fault
+
+    def _secret(self, target: Target) -> str | None:
+        if target.credential is None:
+            return None
+        secret = self._credentials.secret(target.credential)
+        if secret is None:
+            raise Blame(target=target.name).failure(
+                FaultKind.AUTH, f"has no credential: {target.credential} is not set"
+            )
+        return secret
+
+    def _destination(self, call: UpstreamCall, secret: str | None, blame: Blame) -> Destination:
+        key = (call.target.name, call.endpoint, call.stream)
+        prepared = self._prepared.get(key)
+        if prepared is not None and prepared.target is call.target and prepared.secret == secret:
+            return prepared.destination
+        headers = {
+            "user-agent": "breakeven",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "accept": "text/event-stream" if call.stream else "application/json",
+        }
+        if secret is not None:
+            headers["authorization"] = f"Bearer {secret}"
+        try:
+            destination = self._http.destination(call.target.url.rstrip("/") + _PATHS[call.endpoint], headers=headers)
+        except HttpFault as fault:
+            raise blame.broken(fault) from fault
+        if len(self._prepared) >= _DESTINATIONS_MOST:
+            self._prepared.clear()
+        self._prepared[key] = _Prepared(target=call.target, secret=secret, destination=destination)
+        return destination
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A destination, and what it was made of: a new policy or a new secret makes a new one."""
+
+    target: Target
+    secret: str | None
+    destination: Destination
+
+
+class WholeAnswer:
+    """The UpstreamAnswer port for an answer that is not streamed."""
+
+    def __init__(self, http: HttpAnswer, blame: Blame) -> None:
+        self._http = http
+        self._blame = blame
+
+    @property
+    def status(self) -> int:
+        return self._http.status
+
+    @property
+    def content_type(self) -> str:
+        return self._http.header("content-type") or "application/json"
+
+    @property
+    def provider_request_id(self) -> str | None:
+        return self._blame.provider_request_id
+
+    def pieces(self) -> AsyncIterator[Piece]:
+        raise RuntimeError("this answer is not a stream; ask for its body")
+
+    async def body(self) -> tuple[bytes, Usage | None]:
+        try:
+            body = await _read_whole(self._http, self._blame)
+        except HttpFault as fault:
+            raise self._blame.broken(fault) from fault
+        try:
+            said = msgspec.json.decode(body, type=_Completion)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+            raise self._blame.failure(
+                FaultKind.INVALID_ANSWER, f"answered with a body that is not whole JSON: {fault}", status=200
+            ) from fault
+        if said.error is not None and said.choices is None:
+            raise self._blame.said_in_answer(body)
+        if said.choices is None:
+            raise self._blame.failure(FaultKind.INVALID_ANSWER, "answered without any choices", status=200)
+        return body, usage_from(said.usage)
+
+    async def close(self) -> None:
+        self._http.close()
+
+
+class StreamAnswer:
+    """The UpstreamAnswer port for a stream."""
+
+    def __init__(self, http: HttpAnswer, blame: Blame, reader: PieceReader, *, idle_s: float) -> None:
+        self._http = http
+        self._blame = blame
+        self._reader = reader
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[Piece] = deque()
+        self._at_end = False
+
+    @property
+    def status(self) -> int:
+        return self._http.status
+
+    @property
+    def content_type(self) -> str:
+        return self._http.header("content-type") or "text/event-stream"
+
+    @property
+    def provider_request_id(self) -> str | None:
+        return self._blame.provider_request_id
+
+    def pieces(self) -> AsyncIterator[Piece]:
+        # Not an async generator: one that is left early keeps its frame until the collector finds it.
+        return self
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        return self
+
+    async def __anext__(self) -> Piece:
+        while not self._ready:
+            if self._at_end:
+                raise StopAsyncIteration
+            self._http.expect_by(self._loop.time() + self._idle_s)
+            pieces = await self.read()
+            if len(pieces) == 1:
+                return pieces[0]
+            self._ready.extend(pieces)
+        return self._ready.popleft()
+
+    async def begin(self) -> None:
+        """Read until the answer itself has begun, with content or with its end. Raises TargetFailure."""
+        while not self._reader.begun and not self._at_end:
+            self._ready.extend(await self.read())
+
+    async def read(self) -> list[Piece]:
+        """The pieces that the next bytes complete. Raises TargetFailure."""
+        try:
+            received = await self._http.read()
+        except HttpFault as fault:
+            return self._ended_by(fault)
+        if not received:
+            return self._ended_by(None)
+        pieces = self._reader.feed(received)
+        if self._reader.ended:
+            self._at_end = True
+        return pieces
+
+    async def body(self) -> tuple[bytes, Usage | None]:
+        raise RuntimeError("this answer is a stream; ask for its pieces")
+
+    async def close(self) -> None:
+        if self._reader.ended:
+            self._http.finish()
+        else:
+            self._http.close()
+
+    def _ended_by(self, fault: HttpFault | None) -> list[Piece]:
+        """The stream ended without `[DONE]`, somehow. It is whole if every choice has its finish reason."""
+        self._at_end = True
+        pieces = self._reader.feed_end()
+        if self._reader.ended or self._reader.finished:
+            return pieces
+        if fault is not None:
+            raise self._blame.broken(fault) from fault
+        raise self._blame.failure(FaultKind.CUT, "ended its stream without finishing the answer", status=200)
+
+
+class _Completion(msgspec.Struct):
+    """What is read of a whole answer."""
+
+    choices: list[msgspec.Raw] | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw | None = None
+
+
+async def _open_whole(call: UpstreamCall, destination: Destination, blame: Blame) -> UpstreamAnswer:
+    http = await _ask(call, destination, blame)
+    try:
+        _expect_type(http, ("json",), blame)
+    except BaseException:
+        http.close()
+        raise
+    return WholeAnswer(http, blame)
+
+
+async def _open_stream(call: UpstreamCall, destination: Destination, blame: Blame) -> UpstreamAnswer:
+    http = await _ask(call, destination, blame)
+    try:
+        _expect_type(http, ("text/event-stream",), blame)
+        reader = PieceReader(blame=blame, usage_wanted=call.usage_wanted, choices=choices_asked(call))
+        answer = StreamAnswer(http, blame, reader, idle_s=call.timeouts.idle_s)
+        await answer.begin()
+    except BaseException:
+        http.close()
+        raise
+    return answer
+
+
+async def _ask(call: UpstreamCall, destination: Destination, blame: Blame) -> HttpAnswer:
+    """Send the request; an answer whose status is 200. Raises TargetFailure."""
+    headers = {"x-request-id": call.attempt_id, "x-breakeven-attempt": call.attempt_id}
+    try:
+        http = await destination.post(body_of(call), headers=headers, connect_s=call.timeouts.connect_s)
+    except HttpFault as fault:
+        raise blame.broken(fault) from fault
+    named = http.header("x-request-id")
+    blame.provider_request_id = named[:_PROVIDER_REQUEST_ID_MOST] if named else None
+    if http.status == 200:
+        return http
+    try:
+        raise await _refusal(http, blame, within_s=call.timeouts.idle_s)
+    finally:
+        http.close()
+
+
+async def _refusal(http: HttpAnswer, blame: Blame, *, within_s: float) -> TargetFailure:
+    """What an answer of another status means. Its body may be cut or late: then the status alone must do."""
+    http.expect_by(asyncio.get_running_loop().time() + within_s)
+    body = bytearray()
+    try:
+        while len(body) <= ERROR_BODY_MOST_BYTES and (received := await http.read()):
+            body += received
+    except HttpFault:
+        pass
+    return blame.answered(
+        status=http.status,
+        body=bytes(body[: ERROR_BODY_MOST_BYTES + 1]),
+        retry_after_s=retry_after_s(
+            header=http.header("retry-after"), header_ms=http.header("retry-after-ms"), date=http.header("date")
+        ),
+    )
+
+
+def _expect_type(http: HttpAnswer, expected: tuple[str, ...], blame: Blame) -> None:
+    encoding = http.header("content-encoding")
+    if encoding is not None and encoding.lower() != "identity":
+        raise blame.failure(
+            FaultKind.INVALID_ANSWER, f"answered in the encoding {encoding}, which nobody asked for", status=200
+        )
+    named = (http.header("content-type") or "").lower()
+    if not any(each in named for each in expected):
+        raise blame.failure(
+            FaultKind.INVALID_ANSWER, f"answered with {named or 'no content type'} instead of {expected[0]}", status=200
+        )
+
+
+async def _read_whole(http: HttpAnswer, blame: Blame) -> bytes:
+    parts: list[bytes] = []
+    size_bytes = 0
+    while received := await http.read():
+        parts.append(received)
+        size_bytes += len(received)
+        if size_bytes > BODY_MOST_BYTES:
+            raise blame.failure(
+                FaultKind.INVALID_ANSWER, f"answered with more than {BODY_MOST_BYTES} bytes", status=200
+            )
+    return b"".join(parts)

@@ -1,0 +1,216 @@
+"""The ledger book's statements, as text. They run on PostgreSQL 15 and later; no value is ever written into them."""
+# ruff: noqa: S608  (what is put together here is our own columns)
+
+from __future__ import annotations
+
+from app.storage.tables import SUMS
+
+_SUMS = ", ".join(SUMS)
+_SUMMED = ", ".join(f"sum({name})" for name in SUMS)
+_ADDED = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in SUMS)
+
+#: How a receipt's JSON reads as columns; `place` is its place in the batch.
+_GIVEN = """
+    select distinct on (request_id)
+           *,
+           'epoch'::timestamptz + at_us * interval '1 microsecond' as at,
+           facts #>> '{caller,key_id}' as key_id,
+           facts #>> '{caller,team}' as team,
+           facts #>> '{caller,cost_centre}' as cost_centre,
+           facts ->> 'model' as model,
+           facts ->> 'endpoint' as endpoint,
+           (facts ->> 'stream')::boolean as stream,
+           coalesce(attempts -> -1 ->> 'target', '') as target,
+           coalesce(attempts -> -1 ->> 'hosting', '') as hosting,
+           jsonb_array_length(attempts) as attempt_count
+      from rows from (jsonb_to_recordset($1::text::jsonb) as (
+               request_id uuid, at_us bigint, facts jsonb, caller_label text, policy_digest text, decision jsonb,
+               outcome text, status integer, attempts jsonb, duration_s double precision,
+               overhead_s double precision, flags text[]
+           )) with ordinality as record (
+               request_id, at_us, facts, caller_label, policy_digest, decision,
+               outcome, status, attempts, duration_s,
+               overhead_s, flags, place
+           )
+     order by request_id, place
+"""
+
+#: One row an attempt, with what it takes over from its receipt.
+_TRIED = """
+    select given.request_id, given.at, given.key_id, given.team, given.cost_centre, given.model, given.policy_digest,
+           'epoch'::timestamptz + tried.started_us * interval '1 microsecond' as started_at,
+           (tried.usage ->> 'prompt')::bigint as prompt_tokens,
+           (tried.usage ->> 'cached')::bigint as cached_tokens,
+           (tried.usage ->> 'output')::bigint as output_tokens,
+           (tried.usage ->> 'reasoning')::bigint as reasoning_tokens,
+           tried.*
+      from given
+      join inserted using (request_id)
+     cross join lateral jsonb_to_recordset(given.attempts) as tried (
+               attempt_id text, number integer, target text, hosting text, kind text, upstream_model text,
+               outcome text, fault text, fault_message text, status integer, provider_request_id text,
+               started_us bigint, usage jsonb, usage_source text, content_events bigint,
+               ttft_s double precision, tpot_s double precision, duration_s double precision,
+               rate_card_digest text, price_prompt numeric, price_cached_prompt numeric, price_output numeric,
+               charge bigint, flags text[]
+           )
+"""
+
+#: What counts: a request for the target that ended it, tokens and money for each attempt's own target.
+_COUNTED = """
+    select date_trunc('hour', at, 'UTC') as hour, (at at time zone 'UTC')::date as day,
+           key_id, team, cost_centre, model, target, hosting,
+           1 as requests, 0 as attempts,
+           (outcome = 'complete')::integer as complete, (outcome = 'abandoned')::integer as abandoned,
+           (outcome = 'broken')::integer as broken, (outcome = 'refused')::integer as refused,
+           (outcome = 'interrupted')::integer as interrupted,
+           0::bigint as prompt_tokens, 0::bigint as cached_tokens, 0::bigint as output_tokens,
+           0::bigint as reasoning_tokens, 0 as estimated_attempts, 0::bigint as charge,
+           0::bigint as decode_tokens, 0::bigint as decode_us
+      from given
+      join inserted using (request_id)
+     union all
+    select date_trunc('hour', at, 'UTC'), (at at time zone 'UTC')::date,
+           key_id, team, cost_centre, model, target, hosting,
+           0, 1, 0, 0, 0, 0, 0,
+           prompt_tokens, cached_tokens, output_tokens, reasoning_tokens,
+           (usage_source not in ('provider_final', 'nothing_sent'))::integer, charge,
+           case when tpot_s is null then 0 else greatest(output_tokens - 1, 0) end,
+           case when tpot_s is null then 0 else round(tpot_s * greatest(output_tokens - 1, 0) * 1e6)::bigint end
+      from tried
+"""
+
+#: Times of complete requests: the final attempt's, and the request's own duration. $2: `bucket_edges_ms`.
+_TIMED = """
+    select date_trunc('hour', given.at, 'UTC') as hour, given.team, given.cost_centre, given.model,
+           given.target, given.hosting, time.metric, width_bucket(time.s * 1000, $2::double precision[]) as bucket
+      from given
+      join inserted using (request_id)
+     cross join lateral (values
+               ('ttft', (given.attempts -> -1 ->> 'ttft_s')::double precision),
+               ('tpot', (given.attempts -> -1 ->> 'tpot_s')::double precision),
+               ('duration', given.duration_s)
+           ) as time (metric, s)
+     where given.outcome = 'complete' and given.attempt_count > 0 and time.s is not null
+"""
+
+
+def _rolled_up(*, table: str, key: str) -> str:
+    """In the order of the key, so that writers of the same rows come one after the other."""
+    return f"""
+    insert into {table} as kept ({key}, {_SUMS})
+    select {key}, {_SUMMED} from counted group by {key} order by {key}
+    on conflict ({key}) do update set {_ADDED}
+"""
+
+
+_LATENCY_KEY = "hour, team, cost_centre, model, target, hosting, metric, bucket"
+
+#: $1 the batch as one JSON array, $2 the bucket edges in ms → the number of receipts inserted.
+BOOK = f"""
+with given as materialized ({_GIVEN}),
+inserted as (
+    insert into receipt (request_id, at, key_id, team, cost_centre, model, endpoint, stream, caller_label,
+                         policy_digest, rule, target, hosting, outcome, status, attempts, charge, duration_s,
+                         overhead_s, flags, facts, decision)
+    select request_id, at, key_id, team, cost_centre, model, endpoint, stream, caller_label,
+           policy_digest, decision ->> 'rule', target, hosting, outcome, status, attempt_count,
+           (select coalesce(sum(charge), 0) from jsonb_to_recordset(attempts) as tried (charge bigint)), duration_s,
+           overhead_s, flags, facts, decision
+      from given
+     order by request_id
+    on conflict (request_id, at) do nothing
+    returning request_id
+),
+tried as materialized ({_TRIED}),
+counted as materialized ({_COUNTED}),
+settled as (
+    insert into attempt (attempt_id, at, request_id, number, key_id, team, cost_centre, model, target, hosting,
+                         target_kind, upstream_model, outcome, fault, fault_message, status, provider_request_id,
+                         started_at, prompt_tokens, cached_tokens, output_tokens, reasoning_tokens, usage_source,
+                         content_events, ttft_s, tpot_s, duration_s, policy_digest, rate_card_digest, price_prompt,
+                         price_cached_prompt, price_output, charge, flags)
+    select attempt_id, at, request_id, number, key_id, team, cost_centre, model, target, hosting,
+           kind, upstream_model, outcome, fault, fault_message, status, provider_request_id,
+           started_at, prompt_tokens, cached_tokens, output_tokens, reasoning_tokens, usage_source,
+           content_events, ttft_s, tpot_s, duration_s, policy_digest, rate_card_digest, price_prompt,
+           price_cached_prompt, price_output, charge, flags
+      from tried
+     order by attempt_id
+),
+by_hour as ({_rolled_up(table="usage_hour", key="hour, team, cost_centre, model, target, hosting")}),
+by_key as ({_rolled_up(table="usage_day_key", key="day, key_id, team, cost_centre, model, target, hosting")}),
+by_time as (
+    insert into latency_hour as kept ({_LATENCY_KEY}, n)
+    select {_LATENCY_KEY}, count(*) from ({_TIMED}) as timed group by {_LATENCY_KEY} order by {_LATENCY_KEY}
+    on conflict ({_LATENCY_KEY}) do update set n = kept.n + excluded.n
+)
+select count(*) from inserted
+"""
+
+#: A receipt as the JSON that `receipt_json.decode` reads; `receipt` and `found` stand for the rows.
+_AS_JSON = """
+    select jsonb_build_object(
+               'request_id', found.request_id,
+               'at_us', (extract(epoch from found.at) * 1000000)::bigint,
+               'facts', found.facts,
+               'caller_label', found.caller_label,
+               'policy_digest', found.policy_digest,
+               'decision', found.decision,
+               'outcome', found.outcome,
+               'status', found.status,
+               'duration_s', found.duration_s,
+               'overhead_s', found.overhead_s,
+               'flags', found.flags,
+               'attempts', coalesce((
+                   select jsonb_agg(jsonb_build_object(
+                              'attempt_id', tried.attempt_id,
+                              'number', tried.number,
+                              'target', tried.target,
+                              'hosting', tried.hosting,
+                              'kind', tried.target_kind,
+                              'upstream_model', tried.upstream_model,
+                              'outcome', tried.outcome,
+                              'fault', tried.fault,
+                              'fault_message', tried.fault_message,
+                              'status', tried.status,
+                              'provider_request_id', tried.provider_request_id,
+                              'started_us', (extract(epoch from tried.started_at) * 1000000)::bigint,
+                              'usage', jsonb_build_object(
+                                  'prompt', tried.prompt_tokens,
+                                  'cached', tried.cached_tokens,
+                                  'output', tried.output_tokens,
+                                  'reasoning', tried.reasoning_tokens
+                              ),
+                              'usage_source', tried.usage_source,
+                              'content_events', tried.content_events,
+                              'ttft_s', tried.ttft_s,
+                              'tpot_s', tried.tpot_s,
+                              'duration_s', tried.duration_s,
+                              'rate_card_digest', tried.rate_card_digest,
+                              'price_prompt', tried.price_prompt::text,
+                              'price_cached_prompt', tried.price_cached_prompt::text,
+                              'price_output', tried.price_output::text,
+                              'charge', tried.charge,
+                              'flags', tried.flags
+                          ) order by tried.number)
+                     from attempt as tried
+                    where tried.key_id = found.key_id and tried.at = found.at
+                      and tried.request_id = found.request_id and tried.kind = 'settled'
+               ), '[]')
+           )::text as receipt
+"""
+
+#: $1 the request id, $2 the key it must belong to, or null.
+FIND = f"""
+{_AS_JSON}
+  from receipt as found
+ where found.request_id = $1 and ($2::text is null or found.key_id = $2)
+"""
+
+#: $1 only ids less than this, $2 how many. Ids are UUIDv7: by id is by time.
+LATEST = f"""
+{_AS_JSON}
+  from (select * from receipt where request_id < $1 order by request_id desc limit $2) as found
+ order by found.request_id desc
+"""

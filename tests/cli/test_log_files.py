@@ -1,0 +1,77 @@
+"""Log files of children: what is trouble, and an end to growth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.cli import log_files
+from app.cli.log_files import MOST_TROUBLE_LINES, LogTail, trimmed
+
+
+def test_only_what_came_after_the_tail_was_made_is_trouble(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("ERROR of yesterday\n")
+    tail = LogTail(log)
+    assert tail.trouble() == []
+    with log.open("a") as more:
+        more.write("ERROR of today\n")
+    assert tail.trouble() == ["ERROR of today"]
+    assert tail.trouble() == []
+
+
+def test_a_line_waits_until_it_is_whole(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    tail = LogTail(log)
+    log.write_bytes(b"ERROR half a ")
+    assert tail.trouble() == []
+    with log.open("ab") as more:
+        more.write(b"line\n")
+    assert tail.trouble() == ["ERROR half a line"]
+
+
+def test_json_lines_are_judged_by_their_level_and_told_by_their_event(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    tail = LogTail(log)
+    log.write_text(
+        '{"level":"info","event":"receipt","fault":"ERROR"}\n'
+        '{"level":"warning","event":"Postgres is away"}\n'
+        '{"level":"error"\n'
+        "[1, 2]\n"
+        "plain words\n"
+    )
+    assert tail.trouble() == ["Postgres is away"]
+
+
+def test_many_lines_of_trouble_are_counted(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    tail = LogTail(log)
+    log.write_text("ERROR again\n" * (MOST_TROUBLE_LINES + 7))
+    assert tail.trouble()[-1] == f"… and 7 more lines in {log}"
+
+
+def test_the_last_lines_leave_out_empty_ones_and_survive_strange_bytes(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"one\n\ntwo\n\xff\xfe three\n")
+    assert LogTail(log).last(2) == ["two", "\ufffd\ufffd three"]
+    assert LogTail(tmp_path / "missing").last(2) == []
+
+
+def test_a_log_that_grew_too_long_is_set_aside_and_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"x" * (log_files.MOST_LOG_BYTES + 1))
+        tail = LogTail(log)
+        trimmed(log)
+        assert log.stat().st_size == 0
+        assert (tmp_path / "log.1").stat().st_size == log_files.MOST_LOG_BYTES + 1
+        writer.write(b"ERROR after the cut\n")
+        assert log.read_bytes() == b"ERROR after the cut\n"
+    assert tail.trouble() == ["ERROR after the cut"]
+
+
+def test_a_short_log_is_left_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("short\n")
+    trimmed(log)
+    trimmed(tmp_path / "missing")
+    assert log.read_text() == "short\n"

@@ -1,0 +1,52 @@
+"""A receipt for people."""
+
+from __future__ import annotations
+
+from app.cli.receipt_text import receipt_lines, receipt_table
+from app.domain.errors import FaultKind
+from app.domain.ledger.view import receipt_view
+from app.domain.metering.measurement import Outcome
+from app.domain.routing.plan import Candidate, Refusal, RefusalReason
+from app.domain.target import TargetSeen
+from tests.makers import a_plan, a_receipt, an_attempt, some_facts
+
+
+def test_an_answer_shows_route_reasons_tokens_speed_and_charge() -> None:
+    lines = list(receipt_lines(receipt_view(a_receipt(facts=some_facts(stream=True)))))
+    told = dict(lines)
+    assert told["route"] == 'chat → home (self-hosted) by rule "the rule": complete, status 200, chat, streamed'
+    assert told["why"] == 'Rule "the rule" matched; it prefers listed; first choice: home.'
+    assert told["tokens"] == "900 prompt (128 cached) + 100 output, source: provider final"
+    assert told["speed"] == "TTFT 250.0 ms, TPOT 20.0 ms, 50.0 tokens/s, 2.30 s in all"
+    assert told["price"].startswith("USD per million tokens: prompt 0.25, cached 0.025, output 2 ")
+    assert told["took"] == "2.31 s, of which the gateway 0.4 ms before the dispatch"
+    assert told["charge"] == "$0.0003962"
+
+
+def test_every_attempt_is_told_when_there_were_several() -> None:
+    receipt = a_receipt(
+        an_attempt(
+            target="home", outcome=Outcome.BROKEN, fault=FaultKind.CUT, fault_message="it broke off", ttft_s=None
+        ),
+        an_attempt(target="away", number=2),
+        decision=a_plan("home", "away"),
+    )
+    lines = list(receipt_lines(receipt_view(receipt)))
+    assert ("attempt 1", "home (self-hosted): broken: it broke off") in lines
+    assert ("attempt 2", "away (self-hosted): complete") in lines
+    assert any("measured on streams" in text for label, text in lines if label == "speed")
+
+
+def test_a_refusal_shows_why_nobody_was_taken() -> None:
+    away = Candidate(target="away", rejected="its credential env:X is not set", filter="credential", seen=TargetSeen())
+    refusal = Refusal(reason=RefusalReason.NO_TARGET, rule="all", message="nobody", candidates=(away,))
+    receipt = a_receipt(decision=refusal, outcome=Outcome.REFUSED, status=503, attempts=())
+    view = {**receipt_view(receipt), "attempts": [], "target": None}
+    told = list(receipt_lines(view))
+    assert ("route", 'chat → no target by rule "all": refused, status 503, chat') in told
+    assert ("", "away was not taken: its credential env:X is not set.") in told
+
+
+def test_the_table_has_a_row_for_each_line() -> None:
+    view = receipt_view(a_receipt())
+    assert receipt_table(view).row_count == len(list(receipt_lines(view)))

@@ -1,0 +1,190 @@
+"""A real gateway, in processes of its own, over a database and a data directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from app.bootstrap import office
+from app.domain.ledger.receipt import Receipt
+from app.flows.keys import KeyWish, create_key
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+START_S = 60.0
+STOP_S = 60.0
+#: Between polls for something that a process of ours is about to do.
+POLL_S = 0.05
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class GatewayProcess:
+    """Start, kill and start again; the data directory, the database and the key stay."""
+
+    data: Path
+    policies: Path
+    database_url: str
+    port: int = field(default_factory=free_port)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 1
+    key: str = ""
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self.data / "gateway.log"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it is not started"
+        return self._process.pid
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(data=self.data, policies=self.policies, port=self.port).model_copy(
+            update={"database_url": self.database_url}
+        )
+
+    async def make_key(self, **named: Any) -> str:
+        """A new virtual key of team "research"."""
+        wish = KeyWish(**{"name": "test", "team": "research", "cost_centre": "cc-1", **named})
+        async with office(self.settings) as rooms:
+            made = await create_key(
+                rooms.keys, wish, peppers=rooms.peppers, clock=rooms.clock, random_bytes=rooms.random_bytes
+            )
+        return made.text
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready."""
+        if not self.key:
+            self.key = await self.make_key()
+        environment = {
+            **{name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"},
+            "BREAKEVEN_DATA": str(self.data),
+            "BREAKEVEN_POLICIES": str(self.policies),
+            "BREAKEVEN_PORT": str(self.port),
+            "DATABASE_URL": self.database_url,
+            **self.environment,
+        }
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "app", "gateway", "--workers", str(self.workers)],
+                cwd=ROOT,
+                env=environment,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        await self._ready()
+
+    async def _ready(self) -> None:
+        give_up = time.monotonic() + START_S
+        async with aiohttp.ClientSession() as session:
+            while True:
+                assert self._process is not None
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"the gateway ended with {self._process.returncode}: {self.log.read_text()}")
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"{self.url}/livez") as answer:
+                        if answer.status == 200:
+                            return
+                if time.monotonic() > give_up:
+                    raise TimeoutError(f"the gateway is not ready: {self.log.read_text()}")
+                await asyncio.sleep(POLL_S)
+
+    def kill(self) -> None:
+        """kill -9, at once, the whole group."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(STOP_S)
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit status."""
+        if self._process is None or self._process.poll() is not None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(STOP_S)
+
+    async def receipt(self, request_id: str, *, within_s: float = 20.0) -> Receipt:
+        """The receipt once it is in Postgres."""
+        async with office(self.settings) as rooms:
+            give_up = time.monotonic() + within_s
+            while (found := await rooms.ledger.find(request_id)) is None:
+                assert time.monotonic() < give_up, f"no receipt of {request_id} in Postgres"
+                await asyncio.sleep(POLL_S)
+            return found
+
+    async def receipts(self, count: int, *, within_s: float = 20.0) -> list[Receipt]:
+        """All receipts in Postgres once there are `count` of them, and a moment later, so that doubles would show."""
+        async with office(self.settings) as rooms:
+            give_up = time.monotonic() + within_s
+            while len(found := await rooms.ledger.latest(most=100_000)) < count:
+                assert time.monotonic() < give_up, f"{len(found)} of {count} receipts are in Postgres"
+                await asyncio.sleep(POLL_S)
+            await asyncio.sleep(0.5)
+            return list(await rooms.ledger.latest(most=100_000))
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The JSON lines of its log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    @contextlib.asynccontextmanager
+    async def session(self, *, key: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+        """A client that shows the key."""
+        headers = {"authorization": f"Bearer {self.key if key is None else key}"}
+        async with aiohttp.ClientSession(self.url, headers=headers) as session:
+            yield session
+
+
+def write_policy(directory: Path, *, targets: Mapping[str, str], rules: str | None = None, extra: str = "") -> Path:
+    """A policy of hosted targets, name → URL, all used by the model `chat` in this order."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = ["targets:"]
+    for name, url in targets.items():
+        lines += [
+            f"  {name}:",
+            "    hosting: managed",
+            "    provider: openai",
+            f"    url: {url}",
+            "    model: upstream-model",
+            "    can: [chat, completions, json_schema, tools]",
+        ]
+    use = ", ".join(targets)
+    lines += [
+        "models:",
+        "  chat:",
+        "    timeouts: {connect_s: 2, first_token_s: 2, idle_s: 2, total_s: 10}",
+        "    rules:",
+    ]
+    lines += [rules or f"      - {{name: all, use: [{use}]}}"]
+    lines += ["rates:", "  targets:"]
+    lines += [
+        f"    {name}: {{usd_per_million_tokens: {{prompt: 1, cached_prompt: 0.1, completion: 10}}}}" for name in targets
+    ]
+    (directory / "all.yaml").write_text("\n".join([*lines, extra, ""]))
+    return directory

@@ -1,0 +1,93 @@
+"""The caller who hangs up: pays for what was made, and the target's work is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from app.domain.ledger.receipt import Receipt
+from app.domain.metering.measurement import Outcome
+from tests.gateway_process import GatewayProcess
+from tests.upstream import Hang, Heard, ScriptedUpstream, broken_stream, stream, whole
+
+ASK = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
+#: The cancellation must have reached the target after so long.
+SOON_S = 5.0
+
+
+async def _hang_up_after(gateway: GatewayProcess, *, stream: bool, until: bytes | None) -> str | None:
+    """Ask over a bare socket, read until `until` has come (None: nothing is read), and close. The request's id."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    body = json.dumps({**ASK, "stream": stream}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
+    writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
+    await writer.drain()
+    request_id = None
+    if until is not None:
+        seen = b""
+        while until not in seen:
+            seen += await reader.read(4096)
+        request_id = seen.partition(b"x-request-id: ")[2].partition(b"\r\n")[0].decode()
+    else:
+        await asyncio.sleep(0.3)
+    writer.close()
+    return request_id
+
+
+async def _left(heard: Heard) -> None:
+    async with asyncio.timeout(SOON_S):
+        await heard.left.wait()
+
+
+async def _only_receipt(gateway: GatewayProcess) -> Receipt:
+    (receipt,) = await gateway.receipts(1)
+    return receipt
+
+
+async def test_a_caller_who_hangs_up_mid_stream_pays_for_what_was_made(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    upstream.will(stream(words=[f" w{n}" for n in range(500)], pause_s=0.02))
+    request_id = await _hang_up_after(gateway, stream=True, until=b"w9")
+    await _left(upstream.heard[0])
+    receipt = await _only_receipt(gateway)
+    assert receipt.request_id == request_id
+    assert receipt.outcome is Outcome.ABANDONED
+    assert receipt.status == 499
+    assert receipt.attempts[0].usage.output >= 10
+    assert receipt.charge >= 10 * 10_000
+    assert upstream.heard[0].output_tokens < 500
+
+
+async def test_a_caller_who_hangs_up_before_the_first_token_still_has_a_row(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    upstream.will(stream(first_s=1.9))
+    await _hang_up_after(gateway, stream=True, until=None)
+    await _left(upstream.heard[0])
+    receipt = await _only_receipt(gateway)
+    assert receipt.outcome is Outcome.ABANDONED
+    assert receipt.attempts[0].usage.prompt > 0
+    assert receipt.charge > 0
+
+
+async def test_a_caller_who_leaves_an_answer_that_is_not_streamed_cancels_it(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    upstream.will(whole(first_s=9))
+    await _hang_up_after(gateway, stream=False, until=None)
+    await _left(upstream.heard[0])
+    receipt = await _only_receipt(gateway)
+    assert receipt.outcome is Outcome.ABANDONED
+    assert receipt.charge > 0
+
+
+async def test_a_caller_who_leaves_counts_against_nobodys_health(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    upstream.always(broken_stream(["a"] * 3, Hang()))
+    for _ in range(8):
+        await _hang_up_after(gateway, stream=True, until=b"data:")
+    upstream.always(whole())
+    async with gateway.session() as session, session.post("/v1/chat/completions", json=ASK) as answer:
+        assert answer.status == 200

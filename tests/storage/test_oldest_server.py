@@ -1,0 +1,61 @@
+"""The same statements on the oldest PostgreSQL that is supported, where the system has another than the wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from app.domain.ledger.report import CostQuery, Dimension
+from app.storage.embedded import EmbeddedPostgres
+from app.storage.embedded_binaries import system_binaries
+from app.storage.engine import Database
+from app.storage.key_book import PostgresKeyBook
+from app.storage.ledger_book import PostgresLedgerBook
+from app.storage.migrate import differences, migrate
+from app.storage.partitions import ensure_partitions
+from app.storage.rates_book import PostgresRatesBook
+from app.storage.receipt_json import encode
+from app.storage.report_book import PostgresReportBook
+from tests.makers import NOON, a_receipt
+from tests.ports.key_book_suite import a_record
+from tests.ports.rates_book_suite import rates
+from tests.postgres import SETTINGS, open_directory
+
+
+@pytest.fixture
+def systems_own() -> Iterator[EmbeddedPostgres]:
+    binaries = system_binaries()
+    if binaries is None:
+        pytest.skip("this system has no PostgreSQL of its own beside the wheel's")
+    with (
+        open_directory() as directory,
+        EmbeddedPostgres(
+            directory / "base", binaries=binaries, settings=SETTINGS, fsync=False, state_root=directory / "state"
+        ) as server,
+    ):
+        yield server
+
+
+async def test_every_book_works_on_the_systems_own_server(systems_own: EmbeddedPostgres) -> None:
+    systems_own.ensure_database("books")
+    url = systems_own.url("books")
+    await migrate(url, now=NOON)
+    assert await differences(url) is None
+    async with Database(url) as database:
+        assert await ensure_partitions(database, now=NOON) == ()
+        ledger = PostgresLedgerBook(database)
+        assert [await ledger.book([encode(a_receipt())]) for _ in range(2)] == [1, 0]
+        assert await ledger.find(a_receipt().request_id) == a_receipt()
+        assert await ledger.latest(most=5) == (a_receipt(),)
+        month = CostQuery(since=datetime(2026, 11, 1, tzinfo=UTC), until=datetime(2026, 12, 1, tzinfo=UTC))
+        for by in ((Dimension.TEAM, Dimension.HOUR), (Dimension.KEY, Dimension.DAY)):
+            books = await PostgresReportBook(database).read(replace(month, by=by))
+            assert [line.sums.charge for line in books.lines] == [books.ledger_charge] == [a_receipt().charge]
+        keys, speeds = PostgresKeyBook(database), PostgresRatesBook(database)
+        await keys.add(a_record())
+        assert await keys.all() == (a_record(),)
+        await speeds.remember(rates())
+        assert await speeds.newest() == (rates(),)

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.domain.ledger.receipt import Receipt
+from app.domain.metering.measurement import Outcome
+from app.domain.money import Nanodollars
+from app.domain.routing.facts import Endpoint
+from app.domain.routing.plan import Refusal, RefusalReason
+from app.domain.target import Hosting
+from app.domain.usage import Usage, UsageSource
+from app.flows.keys import BooksWatcher
+from app.flows.ship import ShippingWatcher
+from app.ports import Readings
+from app.telemetry import names
+from app.telemetry.metrics import Gauges, PrometheusReadings
+from tests.makers import REQUEST_ID, a_receipt, an_attempt, some_facts
+from tests.random_receipts import receipts
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def readings(**named: object) -> PrometheusReadings:
+    return PrometheusReadings(Gauges(policy_digest=lambda: "0123456789abcdef", **named))  # type: ignore[arg-type]
+
+
+def scraped(subject: PrometheusReadings) -> Samples:
+    """Every sample, as Prometheus' own parser reads it."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(subject.text().decode()):
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found, f"{key} is there twice"
+            found[key] = sample.value
+    return found
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """The sum of the samples of this name that carry these labels."""
+    return sum(
+        number
+        for (sample, pairs), number in samples.items()
+        if sample == name and labels.items() <= dict(pairs).items()
+    )
+
+
+def label_values(samples: Samples, label: str) -> set[str]:
+    return {dict(pairs)[label] for _, pairs in samples if label in dict(pairs)}
+
+
+def test_a_complete_stream_is_counted_once_in_everything_it_says() -> None:
+    subject = readings()
+    subject.dispatched(target="home")
+    subject.settled(a_receipt(facts=some_facts(stream=True)))
+    seen = scraped(subject)
+    route = {
+        "gen_ai_operation_name": "chat",
+        "gen_ai_provider_name": "vllm",
+        "gen_ai_request_model": "chat",
+        "target": "home",
+        "hosting": "self_hosted",
+    }
+    assert value(seen, "breakeven_requests_total", outcome="complete", **route) == 1
+    assert value(seen, "breakeven_attempts_total", outcome="complete", error_type="", **route) == 1
+    assert value(seen, "breakeven_dispatched_total", target="home") == 1
+    assert value(seen, "breakeven_charge_nanodollars_total", **route) == 396_200
+    for token_type, count in (("input", 900), ("output", 100), ("cached", 128)):
+        assert value(seen, "gen_ai_client_token_usage_sum", gen_ai_token_type=token_type, **route) == count
+        assert value(seen, "gen_ai_client_token_usage_count", gen_ai_token_type=token_type, **route) == 1
+    for name, total in (
+        ("gen_ai_client_operation_duration_seconds", 2.3),
+        ("gen_ai_client_operation_time_to_first_chunk_seconds", 0.25),
+        ("gen_ai_server_request_duration_seconds", 2.31),
+        ("gen_ai_server_time_per_output_token_seconds", 0.02),
+    ):
+        assert value(seen, f"{name}_count", **route) == 1
+        assert abs(value(seen, f"{name}_sum", **route) - total) < 1e-9
+    assert value(seen, "gen_ai_client_operation_time_per_output_chunk_seconds_count", **route) == 99
+    assert value(seen, "breakeven_overhead_seconds_count") == 1
+
+
+def test_the_callers_time_to_first_token_holds_the_attempts_that_failed_before() -> None:
+    failed = an_attempt(
+        outcome=Outcome.REFUSED,
+        fault="refused_connection",
+        usage=Usage(prompt=0, output=0),
+        usage_source=UsageSource.NOTHING_SENT,
+        ttft_s=None,
+        tpot_s=None,
+        charge=Nanodollars(0),
+    )
+    second = an_attempt(
+        attempt_id=f"{REQUEST_ID}/2",
+        number=2,
+        target="openai",
+        kind="openai",
+        hosting=Hosting.MANAGED,
+        started_us=failed.started_us + 1_500_000,
+    )
+    subject = readings()
+    subject.settled(a_receipt(failed, second))
+    seen = scraped(subject)
+    assert value(seen, "breakeven_fallbacks_total", target="openai") == 1
+    assert value(seen, "breakeven_fallbacks_total") == 1
+    assert value(seen, "breakeven_attempts_total", target="home", error_type="refused_connection") == 1
+    assert value(seen, "breakeven_requests_total", target="openai", hosting="managed") == 1
+    assert value(seen, "breakeven_requests_total", target="home") == 0
+    assert abs(value(seen, "gen_ai_server_time_to_first_token_seconds_sum", target="openai") - 1.7501) < 1e-6
+    assert value(seen, "gen_ai_client_token_usage_count", target="home") == 0, "nothing was sent, so nothing was used"
+
+
+def test_a_wall_clock_that_was_set_back_never_gives_an_impossible_first_token() -> None:
+    for shift_us in (-3_600_000_000, 3_600_000_000):
+        receipt = a_receipt()
+        subject = readings()
+        subject.settled(replace(receipt, at_us=receipt.at_us + shift_us))
+        first = value(scraped(subject), "gen_ai_server_time_to_first_token_seconds_sum")
+        assert 0.25 <= first <= receipt.duration_s
+
+
+def test_usage_that_the_target_did_not_report_is_counted_as_missing() -> None:
+    subject = readings()
+    sources = (
+        UsageSource.GATEWAY_ESTIMATE,
+        UsageSource.CHECKPOINT,
+        UsageSource.NOTHING_SENT,
+        UsageSource.PROVIDER_FINAL,
+    )
+    for source in sources:
+        subject.settled(a_receipt(an_attempt(usage_source=source)))
+    assert value(scraped(subject), "breakeven_usage_missing_total") == 2
+
+
+def test_a_refused_request_counts_and_has_no_target() -> None:
+    refusal = Refusal(reason=RefusalReason.NO_TARGET, rule="home", message="nobody")
+    receipt = replace(a_receipt(decision=refusal), attempts=(), outcome=Outcome.REFUSED, status=503)
+    subject = readings()
+    subject.settled(receipt)
+    seen = scraped(subject)
+    assert value(seen, "breakeven_requests_total", outcome="refused", target="", hosting="") == 1
+    assert value(seen, "gen_ai_client_operation_duration_seconds_count") == 0
+    assert value(seen, "breakeven_overhead_seconds_count") == 0
+
+
+def test_an_answer_that_was_cut_says_nothing_of_the_callers_latency() -> None:
+    subject = readings()
+    subject.settled(a_receipt(an_attempt(outcome=Outcome.BROKEN, fault="cut"), outcome=Outcome.BROKEN))
+    seen = scraped(subject)
+    assert value(seen, "gen_ai_server_time_to_first_token_seconds_count") == 0
+    assert value(seen, "gen_ai_server_request_duration_seconds_count") == 1
+
+
+def test_what_a_caller_writes_never_becomes_a_label() -> None:
+    canary = "canary-7f3a"
+    subject = readings()
+    facts = some_facts(tags=(canary,), data_class=canary)
+    attempt = an_attempt(fault=canary, fault_message=canary, provider_request_id=canary, upstream_model=canary)
+    subject.settled(a_receipt(attempt, facts=facts, caller_label=canary, flags=(canary,)))
+    assert canary.encode() not in subject.text()
+    assert label_values(scraped(subject), "error_type") == {"other"}
+
+
+def test_label_sets_are_bounded_whatever_the_policies_of_a_long_life_named() -> None:
+    subject = PrometheusReadings(Gauges(policy_digest=lambda: ""), most_series=20)
+    for number in range(30):
+        subject.settled(a_receipt(facts=some_facts(model=f"model-{number}")))
+    seen = scraped(subject)
+    assert len(label_values(seen, names.MODEL)) == 21
+    assert value(seen, "breakeven_requests_total", gen_ai_request_model="other") == 10
+    assert value(seen, "breakeven_requests_total") == 30
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+def test_any_name_in_a_policy_survives_the_exposition(name: str) -> None:
+    subject = readings()
+    subject.settled(a_receipt(an_attempt(target=name), facts=some_facts(model=name, endpoint=Endpoint.COMPLETIONS)))
+    seen = scraped(subject)
+    assert value(seen, "breakeven_requests_total", gen_ai_request_model=name, target=name) == 1
+    assert label_values(seen, names.OPERATION) == {"text_completion"}
+
+
+@settings(max_examples=50)
+@given(st.lists(receipts(), max_size=5))
+def test_metrics_agree_with_the_receipts_they_read(settled: list[Receipt]) -> None:
+    subject = readings()
+    for receipt in settled:
+        subject.settled(receipt)
+    seen = scraped(subject)
+    attempts = [attempt for receipt in settled for attempt in receipt.attempts]
+    used = [each for each in attempts if each.usage_source is not UsageSource.NOTHING_SENT]
+    assert value(seen, "breakeven_requests_total") == len(settled)
+    assert value(seen, "breakeven_attempts_total") == len(attempts)
+    assert value(seen, "breakeven_charge_nanodollars_total") == sum(receipt.charge for receipt in settled)
+    assert value(seen, "breakeven_fallbacks_total") == sum(each.number > 1 for each in attempts)
+    output = value(seen, "gen_ai_client_token_usage_sum", gen_ai_token_type="output")
+    assert output == sum(each.usage.output for each in used)
+    assert _are_running_sums(seen)
+
+
+def test_gauges_are_read_at_each_scrape() -> None:
+    in_flight: dict[str, int] = {}
+    depth = [0]
+
+    def now() -> Mapping[str, int]:
+        return in_flight
+
+    subject = readings(in_flight=now, spool_depth=lambda: depth[0], spool_quarantined=lambda: 3)
+    in_flight["home"], depth[0] = 7, 42
+    seen = scraped(subject)
+    assert value(seen, "breakeven_requests_in_flight", target="home") == 7
+    assert value(seen, "breakeven_spool_depth") == 42
+    assert value(seen, "breakeven_spool_quarantined") == 3
+    assert value(seen, "breakeven_policy_info", digest="0123456789abcdef") == 1
+    assert value(seen, "breakeven_log_lines_dropped_total") == 0
+
+
+def test_postgres_is_neither_up_nor_down_before_anybody_asked() -> None:
+    subject = readings()
+    assert readings().postgres_up is None
+    assert "breakeven_postgres_up" not in {name for name, _ in scraped(subject)}
+    subject.books_away()
+    assert value(scraped(subject), "breakeven_postgres_up") == 0
+    subject.books_answered()
+    assert value(scraped(subject), "breakeven_postgres_up") == 1
+    subject.books_away()
+    subject.shipped(500)
+    assert subject.postgres_up is True
+    assert value(scraped(subject), "breakeven_shipped_receipts_total") == 500
+
+
+def test_one_instance_serves_all_who_have_something_to_tell() -> None:
+    subject = readings()
+    told: tuple[Readings, BooksWatcher, ShippingWatcher] = (subject, subject, subject)
+    assert set(told) == {subject}
+
+
+def test_a_late_event_loop_shows() -> None:
+    subject = readings()
+    for lag_s in (0.0, 0.0004, 2.0):
+        subject.loop_lagged(lag_s)
+    seen = scraped(subject)
+    assert value(seen, "breakeven_event_loop_lag_seconds_bucket", le="1.0") == 2
+    assert value(seen, "breakeven_event_loop_lag_seconds_bucket", le="2.5") == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells a process of itself in /proc")
+def test_the_process_says_how_much_memory_and_time_it_took() -> None:
+    seen = {name for name, _ in scraped(readings())}
+    assert {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"} <= seen
+
+
+def test_two_readings_share_nothing_and_the_global_registry_stays_empty_of_us() -> None:
+    one, other = readings(), readings()
+    one.settled(a_receipt())
+    assert value(scraped(other), "breakeven_requests_total") == 0
+    assert not [each.name for each in REGISTRY.collect() if each.name.startswith(("breakeven", "gen_ai"))]
+
+
+def test_every_family_on_the_page_of_names_is_exposed() -> None:
+    subject = readings(in_flight=lambda: {"home": 1})
+    subject.dispatched(target="home")
+    subject.books_answered()
+    subject.loop_lagged(0.0)
+    subject.settled(a_receipt(an_attempt(number=2, usage_source=UsageSource.CHECKPOINT)))
+    text = subject.text().decode()
+    families = [each for each in vars(names).values() if isinstance(each, names.Family)]
+    assert len(families) > 20
+    for family in families:
+        assert f"\n# TYPE {family.name} {family.type}\n" in f"\n{text}"
+        assert list(family.buckets) == sorted(family.buckets)
+    exposed = {name for name, _ in scraped(subject)}
+    for family in families:
+        assert any(name.startswith(family.name) for name in exposed), family.name
+
+
+def test_reading_a_receipt_costs_microseconds() -> None:
+    """Measured about 4 µs; the bound is wide because machines are busy, not because the work is."""
+    subject, receipt = readings(), a_receipt()
+    subject.settled(receipt)
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        for _ in range(1000):
+            subject.settled(receipt)
+        best = min(best, (time.perf_counter() - started) / 1000)
+    assert best < 100e-6
+
+
+def _are_running_sums(samples: Samples) -> bool:
+    """Buckets never fall from edge to edge, and the last equals the count."""
+    series: dict[tuple[str, frozenset[tuple[str, str]]], list[tuple[float, float]]] = {}
+    for (name, pairs), number in samples.items():
+        if name.endswith("_bucket"):
+            rest = frozenset(pair for pair in pairs if pair[0] != "le")
+            series.setdefault((name, rest), []).append((float(dict(pairs)["le"]), number))
+    for (name, rest), edges in series.items():
+        counts = [number for _, number in sorted(edges)]
+        if counts != sorted(counts) or counts[-1] != samples[(f"{name.removesuffix('_bucket')}_count", rest)]:
+            return False
+    return True
