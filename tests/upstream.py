@@ -15,9 +15,10 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self, cast
@@ -120,29 +121,34 @@ class Heard:
         return Bill(prompt=PROMPT_TOKENS, output=self.output_tokens) if self.works else None
 
 
+Answering = Callable[[Heard], Answer]
+
+
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class ScriptedUpstream:
-    """An HTTP/1.1 server on 127.0.0.1. Enter it in the test's loop; leaving it ends every connection."""
+    """An HTTP/1.1 server on 127.0.0.1, with TLS if it is given. Enter it in the test's loop; leaving it ends every
+    connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.heard: list[Heard] = []
         self.connections = 0
         self.open_connections: set[_Connection] = set()
-        self._answers: deque[tuple[Answer, bool]] = deque()
-        self._always: tuple[Answer, bool] = (stream(), True)
+        self._answers: deque[Answer | Answering] = deque()
+        self._always: Answer | Answering = stream()
         self._server: asyncio.Server | None = None
         self._something = asyncio.Event()
         self.url = ""
 
-    def will(self, *answers: Answer, works: bool = True) -> None:
-        """The answers to the next requests. A refusal (its status is not 200) is never billed."""
-        self._answers.extend((answer, works and _accepts(answer)) for answer in answers)
+    def will(self, *answers: Answer | Answering) -> None:
+        """The answers to the next requests, or functions that make them. Only a status of 200 is ever billed."""
+        self._answers.extend(answers)
 
-    def always(self, answer: Answer) -> None:
+    def always(self, answer: Answer | Answering) -> None:
         """The answer to every request that has none of its own. At first: a short stream."""
-        self._always = (answer, _accepts(answer))
+        self._always = answer
 
     async def heard_one(self, count: int = 1, *, within_s: float = 10.0) -> Heard:
         """Wait until that many requests have come; the newest."""
@@ -154,8 +160,8 @@ class ScriptedUpstream:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, ssl=self._tls)
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
         return self
 
     async def __aexit__(
@@ -176,7 +182,9 @@ class ScriptedUpstream:
 
     def answer_to(self, heard: Heard) -> Answer:
         """The next answer. Called by a connection when a request is whole."""
-        answer, heard.works = self._answers.popleft() if self._answers else self._always
+        chosen = self._answers.popleft() if self._answers else self._always
+        answer = chosen(heard) if callable(chosen) else chosen
+        heard.works = _accepts(answer)
         self.heard.append(heard)
         self._something.set()
         return answer
@@ -197,7 +205,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=1)  # 0 means "always full" to TLS
         self._upstream.connections += 1
         self._number = self._upstream.connections
         self._upstream.open_connections.add(self)

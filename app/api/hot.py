@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from msgspec import Raw
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.labels import read_labels
 from app.api.problems import UNKNOWN, Problem, problem_of
-from app.api.reply import AsgiReply, Receive, Send
+from app.api.reply import AsgiReply
 from app.api.wire.openai import Labels, error_event, read_chat, read_completion, read_fields
 from app.domain.caller import Caller
 from app.domain.errors import BodyTooLarge, BreakevenError, CallerLeft, RequestRejected
@@ -24,8 +24,6 @@ from app.flows.gateway import Asked, Gateway
 from app.live.keys import KnownKeys
 from app.ports import Ids
 
-Scope = dict[str, Any]
-App = Callable[[Scope, Receive, Send], Any]
 Reader = Callable[..., tuple[RequestFacts, bool]]
 
 HOT: dict[str, Reader] = {"/v1/chat/completions": read_chat, "/v1/completions": read_completion}
@@ -39,7 +37,7 @@ _BEARER = b"bearer "
 class HotRoutes:
     """The ASGI application. `report_bug` is told of exceptions that no table knows."""
 
-    rest: App
+    rest: ASGIApp
     gateway: Gateway
     keys: KnownKeys
     ids: Ids

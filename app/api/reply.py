@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+
+from starlette.types import Receive, Send
 
 from app.domain.money import shown
 from app.ports import Opening
 
-Message = dict[str, Any]
-Receive = Callable[[], Any]
-Send = Callable[[Message], Any]
 Headers = list[tuple[bytes, bytes]]
 
 _JSON = b"application/json"

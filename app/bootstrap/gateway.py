@@ -8,8 +8,9 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from app.api.cold import ColdRooms, Readiness, cold_app
 from app.api.hot import HotRoutes
@@ -38,6 +39,7 @@ from app.settings import MIB, Settings
 from app.storage.engine import Database
 from app.storage.key_book import PostgresKeyBook
 from app.storage.ledger_book import PostgresLedgerBook
+from app.storage.partitions import ensure_partitions
 from app.storage.pepper import PepperFile
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.spool import Spool, SpoolLimits
@@ -51,6 +53,7 @@ from app.telemetry.sink import LineSink
 LOG = logging.getLogger("breakeven")
 #: How long the last receipts may take on their way to Postgres at a stop; the rest waits in the spool.
 DRAIN_SHIPPING_S = 5.0
+PARTITIONS_EVERY_S = 86_400.0
 
 
 def serve_gateway(settings: Settings, *, workers: int = 1) -> None:
@@ -82,6 +85,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                         ship(rooms.spool, rooms.ledger, listener=rooms.metrics, jitter=jitter),
                         keep_fresh(rooms.key_book, rooms.keys, watcher=rooms.metrics),
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
+                        _keep_partitions(rooms.database, clock),
                         watch_loop(rooms.metrics.loop_lagged, clock=clock),
                     )
                 ]
@@ -101,89 +105,122 @@ class _Rooms:
     ledger: PostgresLedgerBook
     key_book: PostgresKeyBook
     rates_book: PostgresRatesBook
+    database: Database
     keys: KnownKeys
     metrics: PrometheusReadings
 
 
 @contextlib.asynccontextmanager
 async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: LineSink) -> AsyncIterator[_Rooms]:
-    compiled = read_policy(settings)
-    for finding in compiled.findings:
-        LOG.warning(str(finding))
+    policy = _policy(settings)
+    fleet = Fleet(has_credential=_credentials().is_present)
+    fleet.follow(policy.current)
+    keys = KnownKeys(PepperFile(settings.data / "pepper", random_bytes=random_bytes).open())
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
-        spool = await stack.enter_async_context(
-            Spool.open(
-                settings.spool_directory,
-                durability=settings.durability,
-                limits=SpoolLimits(cap=settings.spool_cap_mib * MIB),
-                clock=clock,
-                notice=LOG.warning,
-            )
-        )
-        keys = KnownKeys(PepperFile(settings.data / "pepper", random_bytes=random_bytes).open())
-        policy = PolicySlot(compiled.policy)
-        credentials = EnvironmentCredentials(os.environ)
-        fleet = Fleet(has_credential=credentials.is_present)
-        fleet.follow(compiled.policy)
         key_book, rates_book = PostgresKeyBook(database), PostgresRatesBook(database)
-        await _first_look(key_book, keys, rates_book, fleet, compiled.policy)
+        await _first_look(key_book, keys, rates_book, fleet, policy.current)
+        spool = await stack.enter_async_context(_spool(settings, clock))
         client = http_client()
         stack.push_async_callback(client.close)
-        metrics = PrometheusReadings(
-            Gauges(
-                policy_digest=lambda: policy.current.digest,
-                in_flight=fleet.in_flight,
-                spool_depth=lambda: spool.depth,
-                spool_quarantined=lambda: spool.quarantined,
-                log_lines_dropped=lambda: sink.dropped,
-            )
-        )
-        provider: Provider = OpenAiProvider(client, credentials)
-
-        def provider_of(target: Target) -> Provider:
-            return provider
-
+        metrics = _metrics(policy, fleet, spool, sink)
+        await stack.enter_async_context(metrics_socket(settings, metrics.text))
         gateway = Gateway(
             clock=clock,
             policy=policy,
             fleet=fleet,
             journal=spool,
-            provider_of=provider_of,
+            provider_of=_only(OpenAiProvider(client, _credentials())),
             readings=AllReadings(metrics, ReceiptLog(sink)),
             recent=RecentReceipts(),
             status_of=status_of,
         )
         ledger = PostgresLedgerBook(database)
-        await stack.enter_async_context(metrics_socket(settings, metrics.text))
-        cold = cold_app(
-            ColdRooms(
-                gateway=gateway,
-                keys=keys,
-                ledger=ledger,
-                clock=clock,
-                readiness=lambda: _readiness(spool, metrics),
-                report_bug=_report_bug,
-            )
-        )
-        app = HotRoutes(
-            rest=cold,
-            gateway=gateway,
-            keys=keys,
-            ids=RandomIds(),
-            body_limit_bytes=settings.body_limit_mib * MIB,
-            report_bug=_report_bug,
-        )
         yield _Rooms(
-            app=app,
+            app=_app(settings, gateway, keys=keys, ledger=ledger, readiness=lambda: _readiness(spool, metrics)),
             gateway=gateway,
             spool=spool,
             ledger=ledger,
             key_book=key_book,
             rates_book=rates_book,
+            database=database,
             keys=keys,
             metrics=metrics,
         )
+
+
+def _policy(settings: Settings) -> PolicySlot:
+    compiled = read_policy(settings)
+    for finding in compiled.findings:
+        LOG.warning(str(finding))
+    return PolicySlot(compiled.policy)
+
+
+def _credentials() -> EnvironmentCredentials:
+    return EnvironmentCredentials(os.environ)
+
+
+def _only(provider: Provider) -> Callable[[Target], Provider]:
+    """Every target of today speaks OpenAI's dialect."""
+    return lambda target: provider
+
+
+def _spool(settings: Settings, clock: SystemClock) -> contextlib.AbstractAsyncContextManager[Spool]:
+    return Spool.open(
+        settings.spool_directory,
+        durability=settings.durability,
+        limits=SpoolLimits(cap=settings.spool_cap_mib * MIB),
+        clock=clock,
+        notice=LOG.warning,
+    )
+
+
+def _metrics(policy: PolicySlot, fleet: Fleet, spool: Spool, sink: LineSink) -> PrometheusReadings:
+    return PrometheusReadings(
+        Gauges(
+            policy_digest=lambda: policy.current.digest,
+            in_flight=fleet.in_flight,
+            spool_depth=lambda: spool.depth,
+            spool_quarantined=lambda: spool.quarantined,
+            log_lines_dropped=lambda: sink.dropped,
+        )
+    )
+
+
+def _app(
+    settings: Settings,
+    gateway: Gateway,
+    *,
+    keys: KnownKeys,
+    ledger: PostgresLedgerBook,
+    readiness: Callable[[], Readiness],
+) -> HotRoutes:
+    rest = cold_app(
+        ColdRooms(
+            gateway=gateway,
+            keys=keys,
+            ledger=ledger,
+            clock=gateway.clock,
+            readiness=readiness,
+            report_bug=_report_bug,
+        )
+    )
+    return HotRoutes(
+        rest=rest,
+        gateway=gateway,
+        keys=keys,
+        ids=RandomIds(),
+        body_limit_bytes=settings.body_limit_mib * MIB,
+        report_bug=_report_bug,
+    )
+
+
+async def _keep_partitions(database: Database, clock: SystemClock) -> None:
+    """Months to come have their partitions made ahead, every day and at the start; whoever is first does it."""
+    while True:
+        with contextlib.suppress(BooksAway):
+            await ensure_partitions(database, now=datetime.fromtimestamp(clock.unix_us() / 1e6, UTC))
+        await asyncio.sleep(PARTITIONS_EVERY_S)
 
 
 async def _first_look(

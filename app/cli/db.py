@@ -47,7 +47,7 @@ def bring_up(json: AsJson = False) -> None:
     if json:
         write_json({"migrated": True, "partitions": list(partitions)})
     else:
-        print(f"the database is of this version; partitions: {', '.join(partitions)}")
+        print(f"the database is of this version; new partitions: {', '.join(partitions) or 'none were needed'}")
 
 
 @app.command(help="The database's URL, for psql and other tools.")

@@ -18,6 +18,7 @@ from rich.text import Text
 
 import app as package
 from app.bootstrap import database_url, measure_target, migrate
+from app.bootstrap.postgres import embedded
 from app.cli.books import in_office
 from app.cli.first_request import answers, ask, receipt_of
 from app.cli.quick_start import KEY_FILE, QuickKeys, has_rates, has_rates_of_this_engine, quick_keys, report_with
@@ -38,6 +39,7 @@ READY_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.1
 _TEND_EVERY_S: Final = 0.25
+_TEND_POSTGRES_EVERY_S: Final = 5.0
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -135,11 +137,28 @@ class House:
         for line in lines:
             self.out.print(Text(line), soft_wrap=True)
 
-    def stay(self) -> None:
-        """Look after the children, for ever."""
+    def stay(self, last: ExitStack) -> None:
+        """Look after the children and Postgres, for ever."""
+        again_s = 0.0
         while True:
             self.supervisor.tend()
+            now_s = self.supervisor.clock.monotonic_s()
+            if now_s >= again_s:
+                again_s = now_s + _TEND_POSTGRES_EVERY_S
+                self._tend_postgres(last)
             time.sleep(_TEND_EVERY_S)
+
+    def _tend_postgres(self, last: ExitStack) -> None:
+        """Bring the embedded server back if it died; meanwhile the gateway serves and spools."""
+        if self.settings.database_url is not None or embedded(self.settings).is_alive():
+            return
+        self.supervisor.say("Postgres died; it starts again now")
+        try:
+            last.enter_context(database_url(self.settings))
+        except SetupError as fault:
+            self.supervisor.say(f"Postgres cannot be started: {fault}")
+        else:
+            self.supervisor.say("Postgres is back")
 
     def _is_new_here(self) -> bool:
         """Whether the worker was never measured, so that the gateway would have no price for it."""

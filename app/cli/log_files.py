@@ -25,11 +25,12 @@ class LogTail:
     """Reads what came into a file since it was made. A file that became shorter is read from its beginning."""
 
     path: Path
+    _began: int = 0
     _offset: int = 0
     _rest: bytes = b""
 
     def __post_init__(self) -> None:
-        self._offset = self._size()
+        self._began = self._offset = self._size()
 
     def trouble(self) -> list[str]:
         """The new whole lines that tell of trouble, in plain words; past a handful only their number."""
@@ -40,14 +41,15 @@ class LogTail:
         return found
 
     def last(self, count: int) -> list[str]:
-        """The last `count` lines of the file, whoever wrote them."""
+        """The last `count` lines that came since, in plain words."""
         size = self._size()
-        if size == 0:
+        began = self._began if size >= self._began else 0
+        if size == began:
             return []
         with self.path.open("rb") as log:
-            log.seek(max(0, size - MOST_READ_BYTES))
+            log.seek(max(began, size - MOST_READ_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
-        return [line[:MOST_LINE_CHARS] for line in lines if line.strip()][-count:]
+        return [_told(line) for line in lines if line.strip()][-count:]
 
     def _new_lines(self) -> list[str]:
         size = self._size()
@@ -87,11 +89,20 @@ def trimmed(log: Path) -> None:
 def _trouble(line: str) -> str | None:
     if not line.startswith("{"):
         return line[:MOST_LINE_CHARS] if line.startswith(_TROUBLED_WORDS) else None
+    level = str(_record(line).get("level", "")).lower()
+    return _told(line) if level in _TROUBLED_LEVELS else None
+
+
+def _told(line: str) -> str:
+    """A JSON line by its event, any other as it stands; never longer than a screen's few lines."""
+    return str(_record(line).get("event") or line)[:MOST_LINE_CHARS]
+
+
+def _record(line: str) -> dict[str, object]:
+    if not line.startswith("{"):
+        return {}
     try:
         record = json.loads(line)
     except ValueError:
-        return None
-    if not isinstance(record, dict) or str(record.get("level", "")).lower() not in _TROUBLED_LEVELS:
-        return None
-    words = record.get("message") or record.get("event") or line
-    return str(words)[:MOST_LINE_CHARS]
+        return {}
+    return record if isinstance(record, dict) else {}

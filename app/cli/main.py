@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Annotated, Any, Final
@@ -53,15 +54,23 @@ class CommandsOnDemand(TyperGroup):
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit: 0, 1 after a failure (one line on stderr), 2 for usage."""
+    """Run the command that the arguments name, and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit status: 0, 1 after a failure (one line on stderr), 2 for wrong usage."""
     invocation = Invocation()
     try:
-        _root()(obj=invocation, prog_name="breakeven")
+        _root()(args=list(arguments), obj=invocation, prog_name="breakeven")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_FAILED
     except Exception as fault:  # the last resort of the program: whatever it is, one line, and --debug for the rest
         if invocation.debug:
             traceback.print_exception(fault)
         print(f"breakeven: {told(fault)}", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
+        return EXIT_FAILED
+    return 0
 
 
 def told(fault: Exception) -> str:
@@ -96,15 +105,24 @@ def _root() -> typer.Typer:
     return root
 
 
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        print(f"breakeven {metadata.version('breakeven')}")
+    except metadata.PackageNotFoundError:
+        print("breakeven, not installed: this is its source")
+    raise typer.Exit
+
+
 def _options(
     ctx: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show where a failure comes from.")] = False,
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
     with_parent: Annotated[int, typer.Option("--with-parent", hidden=True, metavar="PID")] = 0,
 ) -> None:
-    if version:
-        print(f"breakeven {metadata.version('breakeven')}")
-        raise typer.Exit
     if with_parent:
         leave_with(with_parent)
     invocation: Invocation = ctx.obj

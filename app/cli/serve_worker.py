@@ -54,4 +54,4 @@ def worker(
         cache_gb=cache_gb,
         vllm_arguments=tuple(vllm_arguments or ()),
     )
-    run(options)
+    raise typer.Exit(run(options))

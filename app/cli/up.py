@@ -45,7 +45,7 @@ def up(
             if not once:
                 house.tell_how_to_go_on(keys)
                 with _until_a_signal():
-                    house.stay()
+                    house.stay(last)
 
 
 def _checked(out: Console) -> House:
@@ -75,7 +75,7 @@ def _stopping(house: House, endings: Endings) -> Iterator[ExitStack]:
             finally:
                 endings.begin_ending()
         finally:
-            house.out.print(Text("\nStopping …"))
+            house.out.print(Text("\nStopping … (again for at once)"))
             house.supervisor.stop(hurry=lambda: endings.hurry)
     house.out.print(Text("Stopped."))
 

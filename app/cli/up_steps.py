@@ -12,7 +12,7 @@ from rich.text import Text
 from app.ports import Clock
 
 _NAME_WIDTH: Final = 11
-_LONGEST_NOTE: Final = 100
+_LONGEST_NOTE: Final = 60
 
 
 class Steps:
@@ -26,8 +26,8 @@ class Steps:
         self._live = Progress(
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}", style="bold", markup=False),
-            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
         )
 

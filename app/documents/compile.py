@@ -19,7 +19,7 @@ from app.documents.conditions import CelCondition, compile_condition
 from app.documents.gather import Gathered, Placed, gather
 from app.documents.lint import lint_links, lint_models, lint_targets
 from app.documents.lint_rates import lint_rates
-from app.documents.page import Page
+from app.documents.page import Page, plain
 from app.documents.policy import WrittenModel
 from app.documents.source import read
 from app.domain.errors import PolicyInvalid
@@ -86,16 +86,24 @@ def _conditions(gathered: Gathered, findings: list[Finding]) -> Mapping[tuple[st
     """Every `when` that can be asked, by model and place of its rule; the others' faults go to `findings`."""
     conditions: dict[tuple[str, int], CelCondition] = {}
     for model, placed in gathered.models.items():
-        for index, rule in enumerate(placed.written.rules if placed.written else ()):
-            if rule.when is None:
-                continue
-            compiled = compile_condition(rule.when)
+        for index, text in _whens(placed):
+            compiled = compile_condition(text)
             if isinstance(compiled, CelCondition):
                 conditions[model, index] = compiled
                 findings.extend(_told(placed, index, compiled.cautions, severity=Severity.WARNING))
             else:
                 findings.extend(_told(placed, index, compiled, severity=Severity.ERROR))
     return conditions
+
+
+def _whens(placed: Placed[WrittenModel]) -> Iterator[tuple[int, str]]:
+    """The conditions of a model by the place of their rule, whatever else of it has the wrong shape."""
+    match plain(placed.page.node((*placed.path, "rules"))):
+        case list(rules):
+            for index, rule in enumerate(rules):
+                match rule:
+                    case {"when": str(text)}:
+                        yield index, text
 
 
 def _told(

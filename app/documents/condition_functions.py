@@ -55,8 +55,7 @@ def _alone() -> dict[str, Function]:
 
 def _methods(receiver: Kind) -> dict[str, Function]:
     if receiver == STRING:
-        asked = dict.fromkeys(("contains", "startsWith", "endsWith", "matches"), _ASKS_OF_TEXT)
-        return asked
+        return dict.fromkeys(("contains", "startsWith", "endsWith", "matches"), _ASKS_OF_TEXT)
     if is_list(receiver):
         asked = dict.fromkeys(("exists", "all", "exists_one"), _ASKS_OF_ITEMS)
         return {**asked, **dict.fromkeys(("filter", "map"), _MAKES_A_LIST), "size": _SIZE}

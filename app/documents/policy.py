@@ -77,6 +77,10 @@ class WrittenWeights(Written):
     weighted: dict[TargetName, Weight]
 
 
+#: The two forms of `prefer`. pydantic puts the form into the place of a fault, right behind `prefer`.
+FORMS = ("<word>", "<mapping>")
+
+
 def _form_of_prefer(value: object) -> str:
     return "<mapping>" if isinstance(value, dict | WrittenWeights) else "<word>"
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from app.documents.nearest import mend_for, nearest
 from app.documents.page import Page, Path, plain
+from app.documents.policy import FORMS
 from app.documents.words import Written, kind_of
 from app.domain.findings import Finding
 
+#: One of pydantic's faults: type, loc, msg, input and, for some, ctx.
+Fault = Mapping[str, Any]
 _W = TypeVar("_W", bound=Written)
 
 #: What pydantic puts last into the place of a fault that is in a key.
@@ -50,16 +52,19 @@ def shaped_word(page: Page, path: Path, word: str, kind: Any) -> tuple[Finding, 
     return ()
 
 
-def _word_finding(page: Page, path: Path, word: str, fault: ErrorDetails) -> Finding:
+def _word_finding(page: Page, path: Path, word: str, fault: Fault) -> Finding:
     return page.finding("name", f'the name "{_short(word)}": {_sentence(fault)}', at=page.key_mark(path))
 
 
-def _steps(fault: ErrorDetails) -> tuple[str | int, ...]:
+def _steps(fault: Fault) -> tuple[str | int, ...]:
     """Where the fault is, without the tags of a union's members."""
-    return tuple(step for step in fault["loc"] if not str(step).startswith("<"))
+    places = fault["loc"]
+    return tuple(
+        step for step, before in zip(places, ("", *places), strict=False) if not (before == "prefer" and step in FORMS)
+    )
 
 
-def _meant(model: type[Written], fault: ErrorDetails) -> Iterator[tuple[str | int, ...]]:
+def _meant(model: type[Written], fault: Fault) -> Iterator[tuple[str | int, ...]]:
     """For an unknown key the known one that was meant, so that it is not told as missing too."""
     if fault["type"] == "extra_forbidden":
         *above, key = _steps(fault)
@@ -68,9 +73,9 @@ def _meant(model: type[Written], fault: ErrorDetails) -> Iterator[tuple[str | in
             yield (*above, near)
 
 
-def _finding(page: Page, path: Path, model: type[Written], fault: ErrorDetails) -> Finding:
+def _finding(page: Page, path: Path, model: type[Written], fault: Fault) -> Finding:
     steps = _steps(fault)
-    if steps and steps[-1] == _IN_THE_KEY:
+    if steps[-1:] == (_IN_THE_KEY,) and fault["type"] != "extra_forbidden":
         place = (*path, *steps[:-1])
         return _word_finding(page, place, str(place[-1]), fault)
     place = (*path, *steps)
@@ -91,7 +96,7 @@ def _finding(page: Page, path: Path, model: type[Written], fault: ErrorDetails) 
     return page.finding("shape", f"{_spoken(place)}: {_sentence(fault)}", at=page.mark(place))
 
 
-def _no_such_word(page: Page, place: Path, fault: ErrorDetails) -> Finding:
+def _no_such_word(page: Page, place: Path, fault: Fault) -> Finding:
     value = fault["input"]
     known = [
         word.strip("'") for word in str(fault.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")
@@ -101,12 +106,13 @@ def _no_such_word(page: Page, place: Path, fault: ErrorDetails) -> Finding:
     return page.finding("word", f"{_spoken(place)} cannot be {said}", at=page.mark(place), mend=mend)
 
 
-def _sentence(fault: ErrorDetails) -> str:
+def _sentence(fault: Fault) -> str:
     """The fault as a clause. Never repeats what was written where it may be a secret."""
     wanted = _WANTED.get(fault["type"])
     if wanted is not None:
         return f"it must be {wanted}, not {kind_of(fault['input'])}"
-    return fault["msg"]
+    ours = fault.get("ctx", {}).get("error")
+    return str(fault["msg"] if ours is None else ours)
 
 
 def _spoken(place: Path) -> str:

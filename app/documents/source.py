@@ -261,6 +261,7 @@ _SYNTAX: tuple[tuple[str, str, str], ...] = (
     ),
     ("expected ',' or '}'", "this `{` is not closed, or a comma is missing in it", "close it with `}`"),
     ("expected ',' or ']'", "this `[` is not closed, or a comma is missing in it", "close it with `]`"),
+    ("expected node content", "a value is missing, or what was opened before is not closed", "complete it"),
     ("unexpected end of stream", "the quotes opened here are not closed", "close them"),
     ("cannot start any token", "a value may not begin with this character", "put it into quotes"),
     ("could not find expected ':'", "a key without `:`", "write `key: value`, or indent the line further"),

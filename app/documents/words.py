@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictInt, StrictStr
-from pydantic_core import PydanticCustomError
 
 
 class Written(BaseModel):
@@ -17,9 +16,7 @@ class Written(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def fault(code: str, message: str) -> PydanticCustomError:
-    """A fault whose message goes to people as it is."""
-    return PydanticCustomError(code, "{message}", {"message": message})
+# What these validators raise goes to people as it is: "it …", after the place.
 
 
 def _word(pattern: str, *, longest: int, described: str) -> Callable[[str], str]:
@@ -27,9 +24,9 @@ def _word(pattern: str, *, longest: int, described: str) -> Callable[[str], str]
 
     def checked(word: str) -> str:
         if len(word) > longest:
-            raise fault("too_long", f"it has {len(word):,} characters; at most {longest} are allowed")
+            raise ValueError(f"it has {len(word):,} characters; at most {longest} are allowed")
         if not compiled.fullmatch(word):
-            raise fault("word", described)
+            raise ValueError(described)
         return word
 
     return checked
@@ -38,7 +35,7 @@ def _word(pattern: str, *, longest: int, described: str) -> Callable[[str], str]
 def _whole(*, least: int, most: int) -> Callable[[int], int]:
     def checked(number: int) -> int:
         if not least <= number <= most:
-            raise fault("range", f"{number} is out of range; write a whole number from {least:,} to {most:,}")
+            raise ValueError(f"{number} is out of range; write a whole number from {least:,} to {most:,}")
         return number
 
     return checked
@@ -49,13 +46,13 @@ def _exact(*, least: Decimal, most: Decimal, decimals: int) -> Callable[[object]
 
     def checked(value: object) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            raise fault("number", f"it must be a number, not {kind_of(value)}")
+            raise ValueError(f"it must be a number, not {kind_of(value)}")
         number = Decimal(value)
         if not least <= number <= most:
-            raise fault("range", f"{number} is out of range; write a number from {least} to {most:,}")
+            raise ValueError(f"{number} is out of range; write a number from {least} to {most:,}")
         exponent = number.normalize().as_tuple().exponent
         if isinstance(exponent, int) and -exponent > decimals:
-            raise fault("range", f"{number} has more than {decimals} decimals")
+            raise ValueError(f"{number} has more than {decimals} decimals")
         return number
 
     return checked

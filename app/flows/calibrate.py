@@ -80,16 +80,22 @@ async def _run(measuring: Measuring, *, prompts: Sequence[str], output_tokens: i
             f"{measuring.target.name} took over {_TIMEOUTS.total_s:.0f} s for {len(prompts)} small requests; give its "
             "rates in the policy under rates.targets"
         ) from fault
-    usages = [each.result() for each in asked]
+    seconds = measuring.clock.monotonic_s() - begun_s
+    usages = [usage for each in asked if (usage := each.result()) is not None]
+    if len(usages) < len(asked):
+        raise SetupError(
+            f"{measuring.target.name} reports no usage, so it cannot be measured; give its rates in the policy under "
+            "rates.targets"
+        )
     total = Usage(
         prompt=sum(usage.prompt for usage in usages),
         cached=sum(usage.cached for usage in usages),
         output=sum(usage.output for usage in usages),
     )
-    return total, measuring.clock.monotonic_s() - begun_s
+    return total, seconds
 
 
-async def _ask(measuring: Measuring, prompt: str, output_tokens: int) -> Usage:
+async def _ask(measuring: Measuring, prompt: str, output_tokens: int) -> Usage | None:
     target = measuring.target
     call = UpstreamCall(
         attempt_id=f"calibrate-{measuring.seed}",
@@ -110,9 +116,7 @@ async def _ask(measuring: Measuring, prompt: str, output_tokens: int) -> Usage:
         _, usage = await answer.body()
     finally:
         await answer.close()
-    if usage is None or usage == NOTHING:
-        raise SetupError(f"{target.name} reports no usage, so it cannot be measured; give its rates in the policy")
-    return usage
+    return None if usage == NOTHING else usage
 
 
 def _long_prompts(seed: str) -> list[str]:

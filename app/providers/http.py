@@ -1,214 +1,252 @@
-"""The one HTTP client: plain HTTP/1.1 goes by `http11`, TLS by aiohttp, both behind the port in `exchange`."""
+"""The one HTTP client: HTTP/1.1 over TCP and TLS, a pool of connections under httptools.
+
+It is our own because every layer that is not here is paid for on each request and each streamed chunk, and because it
+is small enough to be held to all that `exchange` promises; README.md has the figures and the decision.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-import aiohttp
+from app.providers.exchange import HttpAnswer, HttpClient, HttpFault, HttpFaultKind
+from app.providers.http_connection import Connection
 
-from app.providers.deadline import Deadline
-from app.providers.exchange import (
-    HEAD_MOST_BYTES,
-    LINGER_S,
-    UNREAD_MOST_BYTES,
-    Destination,
-    HttpAnswer,
-    HttpClient,
-    HttpFault,
-    HttpFaultKind,
-)
-from app.providers.http11 import Http11Client
+#: uvicorn, under most engines, ends an idle connection after 5 s; we leave first, so that no request meets the end.
+KEEP_IDLE_S: Final = 4.0
+#: Hosted services wait for minutes; a handshake saved is worth more.
+KEEP_IDLE_TLS_S: Final = 15.0
 
-#: Hosted services keep idle connections for minutes; a handshake saved is worth more than the race with their end.
-KEEP_IDLE_S: Final = 15.0
-#: Answers of one name server are believed this long.
-NAMES_KEPT_S: Final = 10
-_HEADERS_MOST: Final = 128
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Place(NamedTuple):
+    """Where a connection leads: connections to the same place are interchangeable."""
+
+    secure: bool
+    host: str
+    port: int
 
 
 def http_client(*, roots_file: Path | None = None) -> HttpClient:
-    """The client of this process, to be made inside its loop. `roots_file`: PEM certificates trusted besides the
-    system's, for services that a house signs itself. There is no way to switch verification off."""
-    return HttpByScheme(plain=Http11Client(), secure=AiohttpClient(roots_file=roots_file))
+    """The client of this process. `roots_file`: PEM certificates trusted besides the system's, for services that a
+    house signs itself. There is no way to switch verification off."""
+    return PooledClient(roots_file=roots_file)
 
 
-class HttpByScheme:
-    """HttpClient over two others: one for `http://`, one for everything else."""
+class PooledClient:
+    """The HttpClient port. Belongs to one event loop."""
 
-    def __init__(self, *, plain: HttpClient, secure: HttpClient) -> None:
-        self._plain = plain
-        self._secure = secure
-
-    def destination(self, url: str, *, headers: Mapping[str, str]) -> Destination:
-        chosen = self._plain if url.startswith("http://") else self._secure
-        return chosen.destination(url, headers=headers)
-
-    async def close(self) -> None:
-        try:
-            await self._plain.close()
-        finally:
-            await self._secure.close()
-
-
-class AiohttpClient:
-    """HttpClient over aiohttp, for `https://` and `http://`."""
-
-    def __init__(self, *, roots_file: Path | None = None) -> None:
-        trusted = ssl.create_default_context()
+    def __init__(
+        self,
+        *,
+        roots_file: Path | None = None,
+        keep_idle_s: float = KEEP_IDLE_S,
+        keep_idle_tls_s: float = KEEP_IDLE_TLS_S,
+    ) -> None:
+        self._keep_idle_s = keep_idle_s
+        self._keep_idle_tls_s = keep_idle_tls_s
+        self._trusted = ssl.create_default_context()
+        self._trusted.set_alpn_protocols(["http/1.1"])
         if roots_file is not None:
-            trusted.load_verify_locations(cafile=roots_file)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=trusted,
-                limit=0,
-                limit_per_host=0,
-                keepalive_timeout=KEEP_IDLE_S,
-                resolver=aiohttp.ThreadedResolver(),
-                ttl_dns_cache=NAMES_KEPT_S,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
-            requote_redirect_url=False,
-            read_bufsize=UNREAD_MOST_BYTES // 2,  # aiohttp makes the sender wait at twice this
-            max_line_size=HEAD_MOST_BYTES // 8,
-            max_field_size=HEAD_MOST_BYTES // 8,
-            max_headers=_HEADERS_MOST,
-        )
+            self._trusted.load_verify_locations(cafile=roots_file)
+        self._idle: dict[Place, list[Connection]] = {}
+        self._all: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
 
-    def destination(self, url: str, *, headers: Mapping[str, str]) -> Destination:
-        try:
-            parts = urlsplit(url)
-            readable = parts.scheme in {"http", "https"} and parts.hostname and parts.username is None
-        except ValueError:
-            readable = False
-        if not readable:
-            raise HttpFault(HttpFaultKind.UNRESOLVED, "its url is not of the form https://host/path")
-        if any(_breaks_line(header) for header in headers.values()):
-            raise HttpFault(HttpFaultKind.UNRESOLVED, "its url or a header holds characters that cannot be sent")
-        return AiohttpDestination(self._session, url, headers)
+    def destination(self, url: str, *, headers: Mapping[str, str]) -> PooledDestination:
+        place, head = _prepared(url, headers)
+        return PooledDestination(self, place, head)
 
     async def close(self) -> None:
-        await self._session.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for connection in list(self._all):
+            connection.abort()
+        self._idle.clear()
+        if self._all:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
+
+    async def connection(self, place: Place, *, connect_s: float) -> Connection:
+        """An idle connection to the place, the one used last, or a new one. Raises HttpFault."""
+        idle = self._idle.get(place)
+        if idle:
+            now_s = asyncio.get_running_loop().time()
+            while idle:
+                connection = idle.pop()
+                if connection.usable and connection.rest_until_s > now_s:
+                    return connection
+                connection.abort()
+        try:
+            async with asyncio.timeout(connect_s):
+                return await self._connected(place, connect_s=connect_s)
+        except TimeoutError as fault:
+            raise HttpFault(HttpFaultKind.CONNECT_TIMEOUT, "no connection in time") from fault
+        except (ssl.SSLError, ssl.CertificateError) as fault:
+            what = "its certificate or TLS handshake cannot be trusted"
+            raise HttpFault(HttpFaultKind.UNTRUSTED, what) from fault
+        except (socket.gaierror, UnicodeError) as fault:
+            raise HttpFault(HttpFaultKind.UNRESOLVED, "its host name does not resolve") from fault
+        except OSError as fault:
+            raise HttpFault(HttpFaultKind.REFUSED, "no connection") from fault
+
+    async def _connected(self, place: Place, *, connect_s: float) -> Connection:
+        """A new connection, to the second address if the first has not answered in half of the time."""
+        addresses = await _addresses(place)
+        for address in addresses[:-1]:
+            try:
+                async with asyncio.timeout(connect_s / 2):
+                    return await self._connected_to(address, place)
+            except ssl.SSLError:
+                raise
+            except OSError:  # a TimeoutError is one
+                continue
+        return await self._connected_to(addresses[-1], place)
+
+    async def _connected_to(self, address: str, place: Place) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection = Connection(loop=loop, at_rest=lambda rested: self._rested(place, rested), gone=self._gone)
+        await loop.create_connection(
+            lambda: connection,
+            address,
+            place.port,
+            ssl=self._trusted if place.secure else None,
+            server_hostname=place.host if place.secure else None,
+        )
+        self._all.add(connection)
+        return connection
+
+    def _rested(self, place: Place, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        connection.rest_until_s = loop.time() + (self._keep_idle_tls_s if place.secure else self._keep_idle_s)
+        self._idle.setdefault(place, []).append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(self._keep_idle_s, self._swept)
+
+    def _gone(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        if not self._all and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+        for idle in self._idle.values():
+            if connection in idle:
+                idle.remove(connection)
+                return
+
+    def _swept(self) -> None:
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        self._sweep = None
+        for place, idle in list(self._idle.items()):
+            for connection in idle:
+                if connection.rest_until_s <= now_s:
+                    connection.abort()
+            kept = [connection for connection in idle if connection.rest_until_s > now_s]
+            if kept:
+                self._idle[place] = kept
+            else:
+                del self._idle[place]
+        if self._idle:
+            self._sweep = loop.call_later(self._keep_idle_s, self._swept)
 
 
-class AiohttpDestination:
-    """An address with the headers that never change."""
+class PooledDestination:
+    """A place and a path, with the part of the head that never changes."""
 
-    __slots__ = ("_headers", "_session", "_timeout", "_url")
+    __slots__ = ("_client", "_head", "_place")
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str]) -> None:
-        self._session = session
-        self._url = url
-        self._headers = dict(headers)
-        self._timeout = aiohttp.ClientTimeout(total=None)
+    def __init__(self, client: PooledClient, place: Place, head: bytes) -> None:
+        self._client = client
+        self._place = place
+        self._head = head
 
     async def post(self, body: bytes, *, headers: Mapping[str, str], connect_s: float) -> HttpAnswer:
-        if self._timeout.connect != connect_s:
-            self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
-        try:
-            response = await self._session.post(
-                self._url,
-                data=body,
-                headers={**self._headers, **headers},
-                allow_redirects=False,
-                timeout=self._timeout,
-            )
-        except (aiohttp.ClientError, OSError, ValueError) as fault:
-            raise _before_the_answer(fault) from fault
-        return AiohttpAnswer(response)
+        head = self._head + _lines(headers) + b"content-length: %d\r\n\r\n" % len(body)
+        connection = await self._client.connection(self._place, connect_s=connect_s)
+        status = await connection.exchange(head, body)
+        return PooledAnswer(connection, status)
 
 
-class AiohttpAnswer:
-    """The HttpAnswer port over a response."""
+class PooledAnswer:
+    """The HttpAnswer port. It lets go of its connection when it is closed: the next exchange has its own answer."""
 
-    __slots__ = ("_closed", "_deadline", "_late", "_linger", "_loop", "_response", "_waiting", "status")
+    __slots__ = ("_connection", "_headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.status = response.status
-        self._response = response
-        self._loop = asyncio.get_running_loop()
-        self._deadline = Deadline(self._loop, self._is_late)
-        self._linger: asyncio.TimerHandle | None = None
-        self._waiting = False
-        self._late = False
-        self._closed = False
+    def __init__(self, connection: Connection, status: int) -> None:
+        self.status = status
+        self._headers = connection.headers
+        self._connection: Connection | None = connection
 
     def header(self, name: str) -> str | None:
-        return self._response.headers.get(name)
+        wanted = name.encode()
+        for each, header in self._headers:
+            if each == wanted:
+                return header.decode("latin-1").strip()
+        return None
 
     def expect_by(self, at_s: float | None) -> None:
-        if not self._closed:
-            self._deadline.move(at_s)
+        if self._connection is not None:
+            self._connection.expect_by(at_s)
 
     async def read(self) -> bytes:
-        if self._closed:
+        if self._connection is None:
             raise HttpFault(HttpFaultKind.CUT, "the answer was closed")
-        self._waiting = True
-        try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as fault:
-            if self._late:
-                raise HttpFault(HttpFaultKind.LATE, "nothing came in time") from fault
-            raise HttpFault(HttpFaultKind.CUT, "the connection ended too early") from fault
-        finally:
-            self._waiting = False
+        return await self._connection.read()
 
     def finish(self) -> None:
-        if self._closed:
-            return
-        if self._response.content.is_eof():
-            self.close()
-            return
-        self._closed = True
-        self._deadline.stop()
-        self._linger = self._loop.call_later(LINGER_S, self._response.close)
-        self._response.content.on_eof(self._linger.cancel)  # aiohttp itself takes the connection back at the end
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.finish()
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._deadline.stop()
-        if self._response.content.is_eof():
-            self._response.release()
-        else:
-            self._response.close()
-
-    def _is_late(self) -> None:
-        if self._waiting:
-            self._late = True
-            self._response.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
-#: In this order: certificate and name faults are connection faults to aiohttp too, and time-outs are OSErrors.
-_BEFORE_THE_ANSWER: Final = (
-    (
-        (aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError),
-        HttpFaultKind.UNTRUSTED,
-        "its certificate or TLS handshake cannot be trusted",
-    ),
-    ((aiohttp.ServerTimeoutError, TimeoutError), HttpFaultKind.CONNECT_TIMEOUT, "no connection in time"),
-    ((aiohttp.ClientConnectorDNSError, aiohttp.InvalidURL), HttpFaultKind.UNRESOLVED, "its host name does not resolve"),
-    ((aiohttp.ClientConnectorError,), HttpFaultKind.REFUSED, "no connection"),
-    ((aiohttp.ClientResponseError,), HttpFaultKind.MALFORMED, "what came is not an HTTP/1.1 answer"),
-    ((aiohttp.ClientConnectionError, OSError), HttpFaultKind.CUT, "the connection ended too early"),
-    ((ValueError,), HttpFaultKind.REFUSED, "a header holds a line break"),
-)
+async def _addresses(place: Place) -> list[str]:
+    """At most two to try: the one the system prefers, then one of the other family, or the next. Off the loop."""
+    found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    if not found:
+        raise socket.gaierror(socket.EAI_NONAME, "no address")
+    preferred = found[0]
+    others = [info for info in found if info[4][0] != preferred[4][0]]
+    other_family = [info for info in others if info[0] != preferred[0]]
+    return [str(info[4][0]) for info in (preferred, *(other_family or others)[:1])]
 
 
-def _before_the_answer(fault: Exception) -> HttpFault:
-    for kinds, kind, what in _BEFORE_THE_ANSWER:
-        if isinstance(fault, kinds):
-            return HttpFault(kind, what)
-    return HttpFault(HttpFaultKind.CUT, f"the request failed ({type(fault).__name__})")
+def _prepared(url: str, headers: Mapping[str, str]) -> tuple[Place, bytes]:
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError as fault:
+        raise HttpFault(HttpFaultKind.UNRESOLVED, "its url cannot be read") from fault
+    if scheme not in _PORTS or not host or parts.username is not None:
+        raise HttpFault(HttpFaultKind.UNRESOLVED, "its url is not of the form http://host:port/path")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    authority = f"[{host}]" if ":" in host else host
+    if port is not None and port != _PORTS[scheme]:
+        authority = f"{authority}:{port}"
+    try:
+        spelled = path.encode("ascii")
+        if any(byte <= 32 for byte in spelled):
+            raise ValueError("a blank or a control character in a path")
+        lines = _lines({"host": authority.encode("idna").decode(), **headers})
+    except ValueError as fault:
+        raise HttpFault(HttpFaultKind.UNRESOLVED, "its url or a header holds characters that cannot be sent") from fault
+    place = Place(secure=scheme == "https", host=host, port=port or _PORTS[scheme])
+    return place, b"POST " + spelled + b" HTTP/1.1\r\n" + lines
 
 
-def _breaks_line(header: str) -> bool:
-    return "\r" in header or "\n" in header
+def _lines(headers: Mapping[str, str]) -> bytes:
+    lines = "".join([f"{name}: {header}\r\n" for name, header in headers.items()])
+    if lines.count("\r") != len(headers) or lines.count("\n") != len(headers):
+        raise HttpFault(HttpFaultKind.REFUSED, "a header holds a line break")
+    return lines.encode("latin-1")

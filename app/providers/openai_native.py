@@ -170,6 +170,8 @@ class StreamAnswer:
 
     async def __anext__(self) -> Piece:
         while not self._ready:
+            if self._reader.failure is not None:
+                raise self._reader.failure
             if self._at_end:
                 raise StopAsyncIteration
             self._http.expect_by(self._loop.time() + self._idle_s)
@@ -183,6 +185,8 @@ class StreamAnswer:
         """Read until the answer itself has begun, with content or with its end. Raises TargetFailure."""
         while not self._reader.begun and not self._at_end:
             self._ready.extend(await self.read())
+            if self._reader.failure is not None and not self._reader.begun:
+                raise self._reader.failure
 
     async def read(self) -> list[Piece]:
         """The pieces that the next bytes complete. Raises TargetFailure."""
@@ -210,7 +214,7 @@ class StreamAnswer:
         """The stream ended without `[DONE]`, somehow. It is whole if every choice has its finish reason."""
         self._at_end = True
         pieces = self._reader.feed_end()
-        if self._reader.ended or self._reader.finished:
+        if self._reader.ended or self._reader.finished or self._reader.failure is not None:
             return pieces
         if fault is not None:
             raise self._blame.broken(fault) from fault

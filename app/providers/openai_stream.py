@@ -29,7 +29,8 @@ _SPELLINGS: Final = (b'"choices":[{', b'"choices": [{')
 
 
 class PieceReader:
-    """Fed the bytes of one answer, tells its pieces. Raises TargetFailure for what cannot be passed on.
+    """Fed the bytes of one answer, tells its pieces. What cannot be passed on becomes its `failure`: pieces that came
+    before it, even in the same bytes, are given first.
 
     `choices` is how many choices the caller asked for: the stream has finished when each has its finish reason."""
 
@@ -45,6 +46,7 @@ class PieceReader:
         "_usage_wanted",
         "begun",
         "ended",
+        "failure",
     )
 
     def __init__(self, *, blame: Blame, usage_wanted: bool, choices: int) -> None:
@@ -61,6 +63,8 @@ class PieceReader:
         self.begun = False
         #: `[DONE]` has come; nothing after it is read.
         self.ended = False
+        #: What broke the stream after the pieces that were given last; nothing after it is read.
+        self.failure: TargetFailure | None = None
 
     @property
     def finished(self) -> bool:
@@ -72,7 +76,8 @@ class PieceReader:
         try:
             events = self._splitter.feed(received)
         except EventTooLarge as fault:
-            raise self._blame.failure(FaultKind.INVALID_ANSWER, f"answered badly: {fault}", status=200) from fault
+            self.failure = self._blame.failure(FaultKind.INVALID_ANSWER, f"answered badly: {fault}", status=200)
+            return []
         if len(events) == 1 and self._unread_ok:
             event = self._passes_unread(events[0])
             if event:
@@ -104,7 +109,11 @@ class PieceReader:
                 self.ended = self.begun = True
                 end = Piece(event, last=True, finished=self.finished)
                 break
-            raws.append(event if said is None else self._read(event, said, into=body))
+            try:
+                raws.append(event if said is None else self._read(event, said, into=body))
+            except TargetFailure as failure:
+                self.failure = failure
+                break
         body.raw = b"".join(raws)
         pieces = [body] if body.raw or body.usage is not None or body.content_events or body.finished else []
         return pieces if end is None else [*pieces, end]

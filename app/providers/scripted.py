@@ -85,6 +85,10 @@ class ScriptedProvider:
         self.deeds: list[Deed] = []
         self.calls: list[UpstreamCall] = []
 
+    def play(self, target: str, *scripts: Script) -> None:
+        """More scripts for a target, after those it has."""
+        self._scripts.setdefault(target, deque()).extend(scripts)
+
     async def open(self, call: UpstreamCall) -> UpstreamAnswer:
         scripts = self._scripts[call.target.name]
         script = scripts.popleft() if len(scripts) > 1 else scripts[0]

@@ -40,7 +40,7 @@ class EventSplitter:
         if (
             not self._held
             and not self._at_start
-            and received.find(b"\n\n") == len(received) - 2
+            and -1 < received.find(b"\n\n") == len(received) - 2
             and b"\r" not in received
         ):
             return [received]

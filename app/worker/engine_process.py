@@ -7,11 +7,13 @@ and the kernel ends it when its parent is gone, so that no engine is ever left o
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import select
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -57,7 +59,6 @@ class EngineStart:
 def run_engine(connection: socket.socket, start: EngineStart) -> None:
     """The process's whole life. Never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     die_with(start.parent)
     talk = _Talk(connection)
     try:
@@ -126,8 +127,9 @@ class Desk:
         asked = message.sampling.max_tokens
         if room < 1:
             return Refused(request_id=number, why="prompt_too_long", prompt_tokens=len(prompt), at_least=cut)
-        if asked is not None and asked > room:
-            return Refused(request_id=number, why="answer_too_long", prompt_tokens=len(prompt), max_tokens=asked)
+        wanted = max(asked or 0, message.sampling.min_tokens)
+        if wanted > room:
+            return Refused(request_id=number, why="answer_too_long", prompt_tokens=len(prompt), max_tokens=wanted)
         self._queue(number, prompt, message.sampling, max_tokens=asked or room)
         return Accepted(request_id=number, prompt_tokens=len(prompt))
 
@@ -184,7 +186,9 @@ def _serve(talk: _Talk, start: EngineStart) -> None:
             "ask for no more than that"
         )
     account, ready = pipeline.warm_up(lambda stage, done: talk.say(Loading(stage=stage, done=done)))
-    scheduler = Scheduler(pipeline, account, max_num_seqs=start.max_num_seqs, block_tokens=ready.block_tokens)
+    scheduler = Scheduler(
+        pipeline, account, max_num_seqs=start.max_num_seqs, block_tokens=ready.block_tokens, clock=time.monotonic
+    )
     desk = Desk(pipeline, scheduler, context_tokens=start.context_tokens)
     talk.say(ready)
     while True:
@@ -194,3 +198,15 @@ def _serve(talk: _Talk, start: EngineStart) -> None:
                 talk.say(reply)
         if scheduler.has_work:
             talk.say(scheduler.step())
+
+
+def main(arguments: list[str]) -> None:
+    """`descriptor` of the socket and what to start with, as JSON. Never returns."""
+    descriptor, facts = arguments
+    start = json.loads(facts)
+    start["weights"] = Path(start["weights"])
+    run_engine(socket.socket(fileno=int(descriptor)), EngineStart(**start))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

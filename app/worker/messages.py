@@ -103,10 +103,11 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """The prompt left the queue; `cached_tokens` of it need not be computed."""
+    """The prompt left the queue `ago_s` before this was said; `cached_tokens` of it need not be computed."""
 
     request_id: int
     cached_tokens: int
+    ago_s: float
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):

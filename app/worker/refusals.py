@@ -97,8 +97,8 @@ def out_of_cache() -> Refusal:
 
 def max_tokens_over_context(asked: int, *, context_tokens: int) -> Refusal:
     return bad_value(
-        f"max_tokens={asked} cannot be greater than max_model_len={context_tokens}. Please request fewer output tokens. "
-        f"(parameter=max_tokens, value={asked})",
+        f"max_tokens={asked} cannot be greater than max_model_len={context_tokens}. "
+        f"Please request fewer output tokens. (parameter=max_tokens, value={asked})",
         field="max_tokens",
     )
 

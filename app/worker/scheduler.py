@@ -9,7 +9,7 @@ answered wait for one piece only. `prefix_account` says why the first two matter
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
@@ -85,7 +85,7 @@ class _Inside:
 
 @dataclass(slots=True)
 class _News:
-    started: list[Started] = field(default_factory=list)
+    started: list[tuple[int, int]] = field(default_factory=list)
     deltas: list[Delta] = field(default_factory=list)
 
 
@@ -93,13 +93,21 @@ class Scheduler:
     """All answers of one engine. One thread; every method returns at once but `step`, which computes."""
 
     def __init__(
-        self, pipeline: Pipeline, account: PrefixAccount, *, max_num_seqs: int, block_tokens: int, first_number: int = 2
+        self,
+        pipeline: Pipeline,
+        account: PrefixAccount,
+        *,
+        max_num_seqs: int,
+        block_tokens: int,
+        clock: Callable[[], float],
+        first_number: int = 2,
     ) -> None:
-        """`first_number`: the numbers below it were used up by the engine's warm-up."""
+        """`clock` counts seconds. `first_number`: the numbers below it were used up by the engine's warm-up."""
         self._pipeline = pipeline
         self._account = account
         self._max_num_seqs = max_num_seqs
         self._block_tokens = block_tokens
+        self._clock = clock
         self._waiting: deque[_Answer] = deque()
         self._inside: dict[int, _Inside] = {}
         self._next_number = first_number
@@ -125,7 +133,7 @@ class Scheduler:
 
     def step(self) -> Step:
         """Let in what fits, compute one step, and tell what came of it."""
-        news = _News()
+        news, began_s = _News(), self._clock()
         self._cancel_leavers()
         self._let_in(news)
         if self._inside:
@@ -134,8 +142,9 @@ class Scheduler:
             self._account.end_step()
             self._drifts += abs(self._pipeline.cache_used - self._account.used_share) > 1e-4
             self._collect(news)
+        ago_s = self._clock() - began_s
         return Step(
-            started=tuple(news.started),
+            started=tuple(Started(request_id=n, cached_tokens=cached, ago_s=ago_s) for n, cached in news.started),
             deltas=tuple(news.deltas),
             running=len(self._inside),
             cache_used=self._account.used_share,
@@ -165,7 +174,7 @@ class Scheduler:
             if self._inside and not self._account.has_room(piece, spare=len(self._inside)):
                 return
             if not answer.started:
-                news.started.append(Started(request_id=answer.request_id, cached_tokens=cached_tokens))
+                news.started.append((answer.request_id, cached_tokens))
                 answer.started = True
             answer.reading = end < len(answer.prompt)
             self._waiting.popleft()

@@ -49,10 +49,15 @@ def test_many_lines_of_trouble_are_counted(tmp_path: Path) -> None:
     assert tail.trouble()[-1] == f"… and 7 more lines in {log}"
 
 
-def test_the_last_lines_leave_out_empty_ones_and_survive_strange_bytes(tmp_path: Path) -> None:
+def test_the_last_lines_are_those_of_this_run_in_plain_words(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_bytes(b"one\n\ntwo\n\xff\xfe three\n")
-    assert LogTail(log).last(2) == ["two", "\ufffd\ufffd three"]
+    log.write_text("of an earlier run\n")
+    tail = LogTail(log)
+    assert tail.last(2) == []
+    with log.open("ab") as more:
+        more.write(b'one\n\n{"level":"info","event":"two"}\n\xff\xfe three\n')
+    assert tail.last(2) == ["two", "\ufffd\ufffd three"]
+    assert tail.last(9) == ["one", "two", "\ufffd\ufffd three"]
     assert LogTail(tmp_path / "missing").last(2) == []
 
 

@@ -49,10 +49,15 @@ def test_a_commands_own_help_begins_with_its_line(name: str) -> None:
 def test_the_version_is_the_distributions() -> None:
     ran = breakeven("--version")
     try:
-        version = metadata.version("breakeven")
+        told = f"breakeven {metadata.version('breakeven')}"
     except metadata.PackageNotFoundError:
-        pytest.skip("breakeven is not installed here, only its source is there")
-    assert (ran.status, ran.out) == (0, f"breakeven {version}\n")
+        told = "breakeven, not installed: this is its source"
+    assert (ran.status, ran.out, ran.err) == (0, f"{told}\n", "")
+
+
+def test_wrong_usage_says_so_and_no_command_is_wrong_usage() -> None:
+    assert breakeven("--debug").status == 2
+    assert "Usage: breakeven" in breakeven().out + breakeven().err
 
 
 def test_a_command_that_does_not_exist_is_a_usage_error_with_a_suggestion() -> None:

@@ -17,11 +17,13 @@ from app.domain.errors import LedgerUnavailable
 from app.domain.ledger.receipt import Receipt
 from app.flows.ship import BACK_OFF_FIRST_S, BACK_OFF_MOST_S, BATCH_MOST, LINGER_S, drain, ship
 from app.ports import BooksAway, RowsRefused, Shipment
+from app.storage.engine import Database
+from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.receipt_json import encode
 from app.storage.spool import SpoolLimits
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.ledger_book import MemoryLedgerBook
-from tests.storage.spool_pieces import intended, opened, settled
+from tests.storage.spool_pieces import crashed, intended, opened, settled
 
 
 class FlakyBook(MemoryLedgerBook):
@@ -304,3 +306,22 @@ async def test_the_real_spool_is_shipped_through_storms_and_restarts_to_the_exac
         assert spool.depth == 0
     expected = [settled(number) if number % 10 else intended(number) for number in range(300)]
     assert book.receipts == {receipt.request_id: receipt for receipt in expected}
+
+
+async def test_the_real_spool_sent_ten_times_to_the_real_postgres_is_booked_once(
+    tmp_path: Path, database: Database
+) -> None:
+    book, watcher = PostgresLedgerBook(database), Watcher()
+    async with opened(tmp_path / "spool") as spool:
+        for number in range(50):
+            spool.intend(intended(number))
+            if number % 10:
+                await spool.settle(settled(number))
+        for copy in range(10):
+            async with opened(crashed(tmp_path / "spool", tmp_path / str(copy))) as next_one:
+                await drain(next_one, book, within_s=60, listener=watcher)
+                assert next_one.depth == next_one.quarantined == 0
+    assert watcher.inserted == 50
+    booked = {receipt.request_id: receipt for receipt in await book.latest(most=100)}
+    expected = [settled(number) if number % 10 else intended(number) for number in range(50)]
+    assert booked == {receipt.request_id: receipt for receipt in expected}

@@ -143,6 +143,21 @@ async def test_a_damaged_segment_header_costs_nothing_but_its_own_bytes(tmp_path
     assert Quarantine(tmp_path).count == 1
 
 
+async def test_damage_over_the_header_and_the_first_record_is_one_case(tmp_path: Path) -> None:
+    home = left_behind(tmp_path, receipt(1) + receipt(2))
+    path = home.segment_path(1)
+    path.write_bytes(bytes(40) + path.read_bytes()[40:])
+    assert await shipped(Orphan(home, Quarantine(tmp_path))) == [settled(2)]
+    assert Quarantine(tmp_path).count == 1
+
+
+async def test_receipts_behind_megabytes_of_checkpoints_are_reached(tmp_path: Path) -> None:
+    many = checkpoint(1, 70, 5000) * 40_000
+    assert len(many) > 3 << 20
+    orphan = adopted(tmp_path, intent(1) + many + receipt(1) + many + receipt(2))
+    assert await shipped(orphan) == [settled(1), settled(2)]
+
+
 async def test_an_intent_that_another_version_wrote_is_put_aside_with_its_reason(tmp_path: Path) -> None:
     foreign = framed(Kind.INTENT, request_id(1), b'{"version":99}')
     orphan = adopted(tmp_path, foreign + intent(2))

@@ -1,0 +1,111 @@
+"""The smaller parts of the request's story, by themselves."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from app.domain.errors import FaultKind, TargetFailure
+from app.domain.metering.measurement import Outcome
+from app.domain.pricing.self_host import MeasuredRates
+from app.domain.target import Machine
+from app.flows.dispatch import too_long
+from app.flows.draft import OpenAttempt, ReceiptDraft
+from app.flows.gateway import Gateway
+from app.flows.rates import refresh_rates
+from app.flows.relay import fetch
+from app.flows.settle import settle_without_waiting
+from app.live.fleet import Fleet
+from tests.fakes.rates_book import MemoryRatesBook
+from tests.flows.house import a_house
+from tests.makers import CARD, NOON, a_plan, a_policy, a_receipt, a_target, some_facts
+
+
+def _draft() -> tuple[ReceiptDraft, OpenAttempt]:
+    draft = ReceiptDraft(
+        facts=some_facts(),
+        at_us=1_000_000,
+        started_s=10.0,
+        caller_label=None,
+        policy_digest="d",
+        decision=a_plan(),
+    )
+    return draft, draft.begin_attempt(target=a_target(), price=CARD, now_s=10.5, now_us=1_500_000)
+
+
+def test_attempts_are_numbered_from_one_and_named_after_their_request() -> None:
+    draft, first = _draft()
+    draft.close_attempt(first, outcome=Outcome.REFUSED, now_s=11.0, failure=too_long("home"))
+    second = draft.begin_attempt(target=a_target("away"), price=CARD, now_s=11.0, now_us=2_000_000)
+    draft.close_attempt(second, outcome=Outcome.COMPLETE, now_s=12.0)
+    receipt = draft.receipt(outcome=Outcome.COMPLETE, status=200, now_s=12.5)
+    assert [each.attempt_id.rpartition("/")[2] for each in receipt.attempts] == ["1", "2"]
+    assert receipt.duration_s == pytest.approx(2.5)
+    assert receipt.overhead_s == pytest.approx(0.5)
+
+
+def test_a_failure_without_work_is_free_and_keeps_its_reason() -> None:
+    draft, attempt = _draft()
+    gone = TargetFailure("nobody listens", kind=FaultKind.REFUSED_CONNECTION, target="home")
+    closed = draft.close_attempt(attempt, outcome=Outcome.REFUSED, now_s=11.0, failure=gone)
+    assert (closed.charge, closed.fault, closed.fault_message) == (0, "refused_connection", "nobody listens")
+
+
+def test_a_snapshot_carries_the_moment_in_the_policys_timezone() -> None:
+    gateway: Gateway = a_house().gateway
+    assert gateway.snapshot(at_us=int(NOON.timestamp() * 1e6)).at == NOON
+
+
+async def test_rates_that_were_measured_elsewhere_become_a_price_here() -> None:
+    from dataclasses import replace
+
+    target = a_target(rate_card=None, machine=Machine(type="box"))
+    policy = replace(a_policy(target), machine_usd_per_hour={"box": Decimal("3.6")})
+    fleet = Fleet(has_credential=lambda reference: True)
+    fleet.follow(policy)
+    book = MemoryRatesBook()
+    rates = MeasuredRates(
+        target="home", prefill_tokens_per_s=Decimal(1000), decode_tokens_per_s=Decimal(100),
+        model="smollm2", engine_version="e 1", measured_at_s=1, concurrency=8,
+    )  # fmt: skip
+    await book.remember(rates)
+    await refresh_rates(book, fleet, policy)
+    card = fleet.view(at_s=0)["home"].rate_card
+    assert card is not None
+    assert (card.prompt, card.output) == (1, 10)
+
+
+async def test_a_whole_answer_without_usage_is_estimated_by_its_size() -> None:
+    from app.domain.usage import Usage
+    from app.flows.dispatch import Visit
+    from app.flows.leash import Leash
+
+    house = a_house()
+    draft, attempt = _draft()
+    visit = Visit(attempt, draft=draft, leash=Leash(5), gateway=house.gateway)
+
+    class Answer:
+        status, content_type, provider_request_id = 200, "application/json", None
+
+        def pieces(self) -> None:
+            raise AssertionError
+
+        async def body(self) -> tuple[bytes, Usage | None]:
+            return b"x" * 4300, None
+
+        async def close(self) -> None:
+            return
+
+    visit.answer = Answer()  # type: ignore[assignment]
+    await fetch(visit)
+    visit.end(None)
+    assert draft.receipt(outcome=Outcome.COMPLETE, status=200, now_s=12).attempts[0].usage.output == 1000
+
+
+def test_a_receipt_settled_without_waiting_is_told_to_everybody() -> None:
+    house = a_house()
+    receipt = a_receipt()
+    settle_without_waiting(receipt, house.gateway)
+    assert house.told.receipts == [receipt]
+    assert house.journal.disk.receipts == [receipt]
