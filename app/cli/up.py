@@ -8,7 +8,7 @@ the next start.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -75,7 +75,8 @@ def _stopping(house: House, endings: Endings) -> Iterator[ExitStack]:
             finally:
                 endings.begin_ending()
         finally:
-            house.out.print(Text("\nStopping … (again for at once)"))
+            with suppress(OSError):  # the terminal may be gone, and everything is to be stopped all the same
+                house.out.print(Text("\nStopping … (again for at once)"))
             house.supervisor.stop(hurry=lambda: endings.hurry)
     house.out.print(Text("Stopped."))
 

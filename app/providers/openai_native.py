@@ -127,7 +127,7 @@ class WholeAnswer:
             raise self._blame.failure(
                 FaultKind.INVALID_ANSWER, f"answered with a body that is not whole JSON: {fault}", status=200
             ) from fault
-        if said.error is not None and said.choices is None:
+        if said.is_error:
             raise self._blame.said_in_answer(body)
         if said.choices is None:
             raise self._blame.failure(FaultKind.INVALID_ANSWER, "answered without any choices", status=200)
@@ -226,7 +226,13 @@ class _Completion(msgspec.Struct):
 
     choices: list[msgspec.Raw] | None = None
     usage: msgspec.Raw = msgspec.Raw(b"null")
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+    object: msgspec.Raw = msgspec.Raw(b"null")
+
+    @property
+    def is_error(self) -> bool:
+        """Said in a 200 all the same, in OpenAI's, Ollama's or FastChat's spelling."""
+        return self.choices is None and (self.error != msgspec.Raw(b"null") or self.object == msgspec.Raw(b'"error"'))
 
 
 async def _open_whole(call: UpstreamCall, destination: Destination, blame: Blame) -> UpstreamAnswer:

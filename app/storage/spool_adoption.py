@@ -6,6 +6,7 @@ second replay, after the adopter died too, finds the same again; booking is idem
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -107,9 +108,11 @@ class Orphan:
             self._interrupted_shipped = part.upto
 
     def remove(self) -> None:
-        """Everything is shipped: delete the files, oldest first, and the home."""
-        for segment in self._segments:
-            segment.delete()
+        """Everything is shipped: delete the files, oldest first, and the home. What cannot be deleted is adopted and
+        sent again some time."""
+        with contextlib.suppress(OSError):
+            for segment in self._segments:
+                segment.delete()
         self.home.remove()
 
     def _replay(self, path: Path, content: bytes, open_intents: dict[str, Interrupted]) -> None:

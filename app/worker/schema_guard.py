@@ -13,7 +13,8 @@ from typing import Any, Final
 
 NODES_MOST: Final = 512
 DEPTH_MOST: Final = 16
-LENGTH_MOST: Final = 1024
+#: A counted repetition is compiled one by one, while all answers wait: 256 take a tenth of a second or so.
+LENGTH_MOST: Final = 256
 ITEMS_MOST: Final = 256
 NUMBER_MOST: Final = 10**15
 PATTERN_CHARACTERS_MOST: Final = 256
@@ -37,8 +38,16 @@ _FORMATS: Final = frozenset(
 _DEFINITIONS: Final = ("$defs", "definitions")
 #: The engine writes names into its grammar as they are: a quote ends them there.
 _PLAIN_NAME: Final = re.compile(r"[^\"\\\x00-\x1f\x7f]*")
-#: Groups with a question mark, back references, word boundaries, properties, lazy and possessive quantifiers.
-_PATTERN_BEYOND: Final = re.compile(r"\(\?|\\[0-9bBAZpPk]|[*+?}][?+]|\[\[|&&|--")
+#: What a pattern may be made of: plain characters, \d and \w, classes of these, groups, choices and counts. Whatever
+#: could stand for a quote, a backslash or a line break would let the engine write strings that are not JSON.
+_PATTERN: Final = re.compile(
+    r"\^?(?:[\w \-,:;@#%&=!~'/<>]"
+    r"|\\[dw.\-+*?()\[\]{}|^$/]"
+    r"|\[(?:[\w ,:;@#%&=!~'/<>.+*?()\-]|\\[dw.\-])+\]"
+    r"|[(|)*+?]|\{\d+(?:,\d*)?\})*\$?",
+    re.ASCII,
+)
+_PATTERN_BEYOND: Final = re.compile(r"\(\?|[*+?}][*+?{]|\(\)|\(\||\|\||\|\)|^\^?\||\|\$?$")
 _PATTERN_COUNT: Final = re.compile(r"\{(\d*),?(\d*)\}")
 
 
@@ -169,7 +178,9 @@ class _Check:
 
     def _array(self, schema: dict[str, Any], place: str, *, depth: int) -> None:
         _bounds(schema, "minItems", "maxItems", most=ITEMS_MOST, place=place)
-        if "items" in schema:
+        types = schema["type"]
+        if types == "array" or (isinstance(types, list) and "array" in types):
+            _require("items" in schema, place, "an array must say what its `items` are")
             self._schema(schema["items"], _inside(place, "items"), depth=depth + 1)
 
 
@@ -213,10 +224,8 @@ def _pattern(pattern: object, place: str) -> None:
         re.compile(pattern)
     except re.error as fault:
         raise SchemaRefused(place, f"is no pattern: {fault}") from fault
-    simple = pattern.isascii() and pattern.isprintable() and not _PATTERN_BEYOND.search(pattern)
-    _require(simple, place, "only plain groups, classes and quantifiers are supported")
-    inner = pattern.removeprefix("^").removesuffix("$")
-    _require("^" not in re.sub(r"\[\^|\\\^", "", inner) and "$" not in inner, place, "anchors go at the ends only")
+    simple = _PATTERN.fullmatch(pattern) and not _PATTERN_BEYOND.search(pattern)
+    _require(simple, place, "only plain characters, \\d, \\w, classes, groups, choices and counts are supported")
     _require(max(_counts(pattern), default=0) <= ITEMS_MOST, place, f"repeats more than {ITEMS_MOST} times")
 
 

@@ -43,6 +43,14 @@ class Place:
         targets = self.policies / "targets.yaml"
         targets.write_text(targets.read_text().replace("127.0.0.1:8001", f"127.0.0.1:{self.worker_port}"))
 
+    def give_rates(self) -> None:
+        """Write the worker's speed into the policy, so that it is not measured."""
+        rates = self.policies / "rates.yaml"
+        given = "    cpu-worker: {measured: {prefill_tokens_per_s: 900, decode_tokens_per_s: 300}}\n"
+        text = rates.read_text()
+        assert "  targets:\n" in text
+        rates.write_text(text.replace("  targets:\n", f"  targets:\n{given}"))
+
     @property
     def settings(self) -> dict[str, str]:
         return {
@@ -121,6 +129,7 @@ def place() -> Iterator[Place]:
 
 @pytest.fixture
 def up(place: Place) -> Iterator[Callable[[], Up]]:
+    place.give_rates()
     started: list[Up] = []
 
     def start() -> Up:
