@@ -1,4 +1,4 @@
-"""A real CPU worker with the real model, in a process of its own. `cpu_worker` is the one that the whole session shares."""
+"""A real CPU worker with the real model, in a process of its own. `cpu_worker` is the one that a session shares."""
 
 from __future__ import annotations
 

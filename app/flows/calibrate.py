@@ -67,19 +67,14 @@ async def calibrate(measuring: Measuring) -> MeasuredRates:
 
 async def _run(measuring: Measuring, *, prompts: Sequence[str], output_tokens: int) -> tuple[Usage, float]:
     begun_s = measuring.clock.monotonic_s()
+    fault: TargetFailure | TimeoutError | None = None
     try:
         async with asyncio.timeout(_TIMEOUTS.total_s), asyncio.TaskGroup() as group:
             asked = [group.create_task(_ask(measuring, prompt, output_tokens)) for prompt in prompts]
-    except* TargetFailure as failures:
-        raise SetupError(
-            f"{measuring.target.name} cannot be measured: {failures.exceptions[0]}; start it, or give its rates in the "
-            "policy under rates.targets"
-        ) from failures
-    except* TimeoutError as fault:
-        raise SetupError(
-            f"{measuring.target.name} took over {_TIMEOUTS.total_s:.0f} s for {len(prompts)} small requests; give its "
-            "rates in the policy under rates.targets"
-        ) from fault
+    except* (TargetFailure, TimeoutError) as faults:  # nothing is raised in here: some Pythons would wrap it
+        fault = _first(faults)
+    if fault is not None:
+        raise SetupError(_cannot(measuring.target.name, fault, count=len(prompts))) from fault
     seconds = measuring.clock.monotonic_s() - begun_s
     usages = [usage for each in asked if (usage := each.result()) is not None]
     if len(usages) < len(asked):
@@ -93,6 +88,23 @@ async def _run(measuring: Measuring, *, prompts: Sequence[str], output_tokens: i
         output=sum(usage.output for usage in usages),
     )
     return total, seconds
+
+
+def _first(faults: BaseExceptionGroup[TargetFailure | TimeoutError]) -> TargetFailure | TimeoutError:
+    fault: BaseException = faults
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    assert isinstance(fault, TargetFailure | TimeoutError), "the group was split by these types"
+    return fault
+
+
+def _cannot(name: str, fault: TargetFailure | TimeoutError, *, count: int) -> str:
+    if isinstance(fault, TargetFailure):
+        return f"{name} cannot be measured: {fault}; start it, or give its rates in the policy under rates.targets"
+    return (
+        f"{name} took over {_TIMEOUTS.total_s:.0f} s for {count} small requests; give its rates in the policy under "
+        "rates.targets"
+    )
 
 
 async def _ask(measuring: Measuring, prompt: str, output_tokens: int) -> Usage | None:

@@ -37,13 +37,14 @@ class EventSplitter:
 
     def feed(self, received: bytes) -> list[bytes]:
         """The events that are whole now. Raises EventTooLarge."""
-        if (
-            not self._held
-            and not self._at_start
-            and -1 < received.find(b"\n\n") == len(received) - 2
-            and b"\r" not in received
-        ):
-            return [received]
+        if not self._held and not self._at_start and len(received) <= EVENT_MOST_BYTES:
+            blank_line = _only_blank_line(received)
+            if blank_line is not None:
+                *events, rest = received.split(blank_line)
+                if len(events) == 1 and not rest:
+                    return [received]
+                self._held += rest
+                return [event + blank_line for event in events]
         return self._split(received)
 
     def rest(self) -> bytes:
@@ -71,6 +72,14 @@ class EventSplitter:
         if len(held) > EVENT_MOST_BYTES or any(len(event) > EVENT_MOST_BYTES for event in events):
             raise EventTooLarge(f"an event is larger than {EVENT_MOST_BYTES} bytes")
         return events
+
+
+def _only_blank_line(received: bytes) -> bytes | None:
+    """How blank lines are spelled here, if all line ends are of one kind and none is a lone CR."""
+    returns = received.count(b"\r")
+    if returns == 0:
+        return b"\n\n"
+    return b"\r\n\r\n" if returns == received.count(b"\n") == received.count(b"\r\n") else None
 
 
 def payload(event: bytes) -> bytes | None:

@@ -7,14 +7,17 @@ with the place and the reason, before the engine sees them.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 NODES_MOST: Final = 512
 DEPTH_MOST: Final = 16
-#: A counted repetition is compiled one by one, while all answers wait: 256 take a tenth of a second or so.
+#: A counted repetition of characters is compiled one by one while all answers wait: 256 take a second or two on a slow
+#: machine, so that is the most for one string, and twice that for a schema.
 LENGTH_MOST: Final = 256
+LENGTHS_MOST: Final = 512
 ITEMS_MOST: Final = 256
 NUMBER_MOST: Final = 10**15
 PATTERN_CHARACTERS_MOST: Final = 256
@@ -48,7 +51,7 @@ _PATTERN: Final = re.compile(
     re.ASCII,
 )
 _PATTERN_BEYOND: Final = re.compile(r"\(\?|[*+?}][*+?{]|\(\)|\(\||\|\||\|\)|^\^?\||\|\$?$")
-_PATTERN_COUNT: Final = re.compile(r"\{(\d*),?(\d*)\}")
+_COUNT: Final = re.compile(r"\{(\d+),?(\d*)\}")
 
 
 class SchemaRefused(Exception):
@@ -70,6 +73,7 @@ class _Check:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._nodes = 0
+        self._lengths = 0
 
     def run(self) -> None:
         for home in _DEFINITIONS:
@@ -152,15 +156,20 @@ class _Check:
 
     def _string(self, schema: dict[str, Any], place: str) -> None:
         _bounds(schema, "minLength", "maxLength", most=LENGTH_MOST, place=place)
+        self._count(schema.get("maxLength", schema.get("minLength", 0)), place)
         if "format" in schema:
             known = isinstance(schema["format"], str) and schema["format"] in _FORMATS
             _require(known, _inside(place, "format"), f"must be one of {_listed(_FORMATS)}")
         if "pattern" in schema:
-            _pattern(schema["pattern"], _inside(place, "pattern"))
+            self._count(_pattern(schema["pattern"], _inside(place, "pattern")), place)
         alone = {"pattern", "format", "minLength"} & set(schema)
         _require(len(alone) <= 1, place, f"{_listed(alone)} are not supported together")
         mixed = {"pattern", "format"} & set(schema) and "maxLength" in schema
         _require(not mixed, place, "`maxLength` is not supported together with a pattern or format")
+
+    def _count(self, length: int, place: str) -> None:
+        self._lengths += length
+        _require(self._lengths <= LENGTHS_MOST, place, f"the lengths in the schema add up to more than {LENGTHS_MOST}")
 
     def _object(self, schema: dict[str, Any], place: str, *, depth: int) -> None:
         properties = schema.get("properties", {})
@@ -217,7 +226,8 @@ def _number(schema: dict[str, Any], place: str) -> None:
         _require(low[0] <= high[0], place, "no number is between the limits")
 
 
-def _pattern(pattern: object, place: str) -> None:
+def _pattern(pattern: object, place: str) -> int:
+    """How many repetitions it counts; nested ones multiply, so all are taken to be nested."""
     if not isinstance(pattern, str) or len(pattern) > PATTERN_CHARACTERS_MOST:
         raise SchemaRefused(place, f"must be a pattern of at most {PATTERN_CHARACTERS_MOST} characters")
     try:
@@ -226,12 +236,11 @@ def _pattern(pattern: object, place: str) -> None:
         raise SchemaRefused(place, f"is no pattern: {fault}") from fault
     simple = _PATTERN.fullmatch(pattern) and not _PATTERN_BEYOND.search(pattern)
     _require(simple, place, "only plain characters, \\d, \\w, classes, groups, choices and counts are supported")
-    _require(max(_counts(pattern), default=0) <= ITEMS_MOST, place, f"repeats more than {ITEMS_MOST} times")
-
-
-def _counts(pattern: str) -> Iterator[int]:
-    for match in _PATTERN_COUNT.finditer(pattern):
-        yield from (int(number) for number in match.groups() if number)
+    repetitions = math.prod(
+        max(int(number) for number in match.groups() if number) for match in _COUNT.finditer(pattern)
+    )
+    _require(repetitions <= LENGTH_MOST, place, f"repeats more than {LENGTH_MOST} times")
+    return repetitions
 
 
 def _require(holds: object, place: str, message: str) -> None:

@@ -70,10 +70,9 @@ async def test_after_kill_9_under_load_every_answered_request_has_one_receipt(
     bills = {heard.attempt_id: heard.bill for heard in upstream.heard}
     for receipt in interrupted:
         attempt = receipt.attempts[-1]
-        bill = bills[attempt.attempt_id]
+        bill = bills.get(attempt.attempt_id)  # None: the gateway died between its intent and the target
         assert attempt.flags
-        assert bill is not None
-        assert attempt.usage.output >= bill.output
+        assert attempt.usage.output >= (bill.output if bill else 0)
         assert receipt.charge > 0
 
 

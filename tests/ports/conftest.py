@@ -12,11 +12,13 @@ from tests.upstream import upstream
 
 __all__ = ["upstream"]
 
-#: Suites over sockets of ours: they run on the loop that the gateway runs on, and on Python's own.
-ON_BOTH_LOOPS = {"test_http.py", "test_provider.py"}
-
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.path.name not in ON_BOTH_LOOPS:
-        return {"asyncio": asyncio.new_event_loop}
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    """Sockets of our own work on both loops; a provider is met on the one that the gateway runs on."""
+    match item.path.name:
+        case "test_http.py":
+            return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+        case "test_provider.py":
+            return {"uvloop": uvloop.new_event_loop}
+        case _:
+            return {"asyncio": asyncio.new_event_loop}

