@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.labels import read_labels
 from app.api.problems import UNKNOWN, Problem, problem_of
-from app.api.reply import AsgiReply
+from app.api.reply import DEPARTURE, AsgiReply
 from app.api.wire.openai import Labels, error_event, read_chat, read_completion, read_fields
 from app.domain.caller import Caller
 from app.domain.errors import BodyTooLarge, BreakevenError, CallerLeft, RequestRejected
@@ -54,7 +54,7 @@ class HotRoutes:
         reply = AsgiReply(send)
         try:
             asked = await self._read(scope, receive, reader, request_id=request_id, at_us=at_us)
-            await self._served(asked, receive, reply)
+            await self._served(asked, scope, receive, reply)
         except CallerLeft:
             return
         except BreakevenError as error:
@@ -91,7 +91,15 @@ class HotRoutes:
                 ours.append((name, value))
         return self.keys.find(_token(bearer), at_s=at_us / 1e6), read_labels(ours)
 
-    async def _served(self, asked: Asked, receive: Receive, reply: AsgiReply) -> None:
+    async def _served(self, asked: Asked, scope: Scope, receive: Receive, reply: AsgiReply) -> None:
+        departure = scope.get("extensions", {}).get(DEPARTURE)
+        if departure is not None:
+            departure(reply.caller_left)
+            try:
+                await answer(asked, reply, self.gateway)
+            finally:
+                departure(None)
+            return
         watcher = asyncio.get_running_loop().create_task(reply.watch(receive))
         try:
             await answer(asked, reply, self.gateway)

@@ -11,21 +11,24 @@ from app.ports import Opening
 
 Headers = list[tuple[bytes, bytes]]
 
+#: A server that can say cheaply when the caller has left puts a function under this name into the scope's extensions:
+#: it takes what to call then, or None.
+DEPARTURE = "breakeven.departure"
+
 _JSON = b"application/json"
 
 
 class AsgiReply:
     """One answer on one ASGI connection.
 
-    uvicorn's `send` says nothing when the caller has gone, so `watch` listens on `receive` beside the work.
+    uvicorn's `send` says nothing when the caller has gone, so somebody else must call `caller_left`.
     """
 
-    __slots__ = ("_hung_up", "_send", "_streaming", "begun", "left")
+    __slots__ = ("_hung_up", "_send", "begun", "left")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._hung_up: Callable[[], None] | None = None
-        self._streaming = False
         self.left = False
         self.begun = False
 
@@ -34,13 +37,18 @@ class AsgiReply:
         if self.left:
             hung_up()
 
-    async def watch(self, receive: Receive) -> None:
-        """Returns when the caller has hung up; cancel it when the answer is over."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def caller_left(self) -> None:
+        """The caller has hung up."""
         self.left = True
         if self._hung_up is not None:
             self._hung_up()
+
+    async def watch(self, receive: Receive) -> None:
+        """Where the server gives no `DEPARTURE`: returns when the caller has hung up. Cancel it when the answer is
+        over."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.caller_left()
 
     async def whole(self, opening: Opening, body: bytes) -> None:
         headers = _headers(opening)
@@ -52,7 +60,6 @@ class AsgiReply:
         headers = _headers(opening)
         headers.append((b"cache-control", b"no-cache"))
         headers.append((b"x-accel-buffering", b"no"))
-        self._streaming = True
         await self._start(opening.status, headers)
 
     async def write(self, raw: bytes) -> None:

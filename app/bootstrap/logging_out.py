@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from app.system import SystemClock
 from app.telemetry.logs import EventLog, dropped_line
-from app.telemetry.sink import LineSink, write_to
+from app.telemetry.sink import LineSink, atomic_bytes, write_to
 
 CLOSE_S = 2.0
 
@@ -18,7 +18,9 @@ def logging_to(descriptor: int, *, level: str) -> Iterator[LineSink]:
     """Python's logging and receipts' lines go to this file descriptor as long as the block lasts."""
     clock = SystemClock()
     sink = LineSink(
-        write_to(descriptor), dropped_line=lambda count: dropped_line(count, at_s=lambda: clock.unix_us() / 1e6)
+        write_to(descriptor),
+        dropped_line=lambda count: dropped_line(count, at_s=lambda: clock.unix_us() / 1e6),
+        atomic_bytes=atomic_bytes(descriptor),
     )
     handler = EventLog(sink, level=logging.getLevelNamesMapping()[level.upper()])
     root = logging.getLogger()

@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from app.bootstrap.one_write import OneWriteProtocol
+from app.bootstrap.protocol import GatewayProtocol
 from app.domain.errors import SetupError
 
 BACKLOG = 2048
@@ -79,7 +79,7 @@ async def serve(app: App, listener: socket.socket, *, stop: asyncio.Event, drain
     server = _Server(
         uvicorn.Config(
             app,
-            http=OneWriteProtocol,
+            http=GatewayProtocol,
             ws="none",
             lifespan="off",
             loop="none",

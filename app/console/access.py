@@ -48,7 +48,7 @@ class OperatorOnly:
         key = read_key(text)
         if key is not None and key.kind is KeyKind.CALLER:
             raise WrongRole(_WRONG_KIND, code="wrong_role")
-        raise Unauthenticated(_WRONG, code="invalid_operator-key")
+        raise Unauthenticated(_WRONG, code="invalid_operator_key")
 
 
 class OperatorPage:

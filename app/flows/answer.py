@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app.domain.errors import (
     CALLERS_FAULT,
@@ -16,6 +16,7 @@ from app.domain.errors import (
     TargetFailure,
 )
 from app.domain.metering.measurement import Outcome
+from app.domain.money import Nanodollars
 from app.domain.routing.decide import decide
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan, Refusal
@@ -80,7 +81,7 @@ class _Ending:
 
     outcome: Outcome
     error: BreakevenError | None = None
-    opening: Opening | None = None
+    visit: Visit | None = None
     #: The whole body, or the end of the stream, held back until the receipt is durable.
     held: bytes = b""
 
@@ -97,8 +98,10 @@ async def _serve(
                 asked, plan, snapshot=snapshot, route=route, draft=draft, leash=leash, gateway=gateway
             )
             async with visit:
-                opening = _opening(visit, plan, asked, snapshot)
-                held = await (relay(visit, opening, reply, gateway) if asked.facts.stream else fetch(visit))
+                if asked.facts.stream:
+                    held = await relay(visit, _opening(visit, draft, plan), reply, gateway)
+                else:
+                    held = await fetch(visit)
     except TimeoutError:
         if leash.pulled:
             return _Ending(outcome=Outcome.ABANDONED, error=CallerLeft("the caller closed the connection"))
@@ -113,7 +116,7 @@ async def _serve(
             draft.receipt(outcome=Outcome.INTERRUPTED, status=0, now_s=gateway.clock.monotonic_s()), gateway
         )
         raise
-    return _Ending(outcome=Outcome.COMPLETE, opening=opening, held=held)
+    return _Ending(outcome=Outcome.COMPLETE, visit=visit, held=held)
 
 
 async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Gateway) -> None:
@@ -126,25 +129,29 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
         await settle(receipt, gateway)
     if ending.error is not None:
         raise ending.error
-    assert ending.opening is not None, "a complete answer was opened"
+    assert ending.visit is not None, "a complete answer was opened"
     if receipt.facts.stream:
         await reply.end(ending.held)
     else:
-        await reply.whole(replace(ending.opening, charge=receipt.charge), ending.held)
+        await reply.whole(_opening(ending.visit, draft, receipt.decision, charge=receipt.charge), ending.held)
 
 
-def _opening(visit: Visit, plan: Plan, asked: Asked, snapshot: Snapshot) -> Opening:
+def _opening(
+    visit: Visit, draft: ReceiptDraft, decision: Plan | Refusal, *, charge: Nanodollars | None = None
+) -> Opening:
     assert visit.answer is not None, "an opened visit has its answer"
+    assert decision.rule is not None, "a plan has its rule"
     target = visit.attempt.target
     return Opening(
-        request_id=asked.facts.request_id,
+        request_id=draft.request_id,
         status=visit.answer.status,
         content_type=visit.answer.content_type,
         target=target.name,
-        hosting=target.hosting.value,
-        rule=plan.rule,
-        policy_digest=snapshot.policy.digest,
+        hosting=target.hosting,
+        rule=decision.rule,
+        policy_digest=draft.policy_digest,
         attempts=visit.attempt.number,
+        charge=charge,
     )
 
 

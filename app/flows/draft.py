@@ -57,11 +57,15 @@ class ReceiptDraft:
         self._facts = facts
         self._at_us = at_us
         self._caller_label = caller_label
-        self._policy_digest = policy_digest
+        self.policy_digest = policy_digest
         self._decision = decision
         self._started_s = started_s
         self._overhead_s = 0.0
         self._closed: list[Attempt] = []
+
+    @property
+    def request_id(self) -> str:
+        return self._facts.request_id
 
     def begin_attempt(self, *, target: Target, price: RateCard, now_s: float, now_us: int) -> OpenAttempt:
         """The next dispatch starts now."""
@@ -116,7 +120,7 @@ class ReceiptDraft:
             at_us=self._at_us,
             facts=self._facts,
             caller_label=self._caller_label,
-            policy_digest=self._policy_digest,
+            policy_digest=self.policy_digest,
             decision=self._decision,
             outcome=outcome,
             status=status,

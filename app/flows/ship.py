@@ -14,7 +14,7 @@ from app.ports import BooksAway, LedgerBook, Outbox, RowsRefused, Shipment
 #: Most receipts in one statement.
 BATCH_MOST: Final = 500
 #: What arrives within this time of a first receipt travels with it.
-LINGER_S: Final = 0.05
+LINGER_S: Final = 0.15
 BACK_OFF_FIRST_S: Final = 0.1
 BACK_OFF_MOST_S: Final = 5.0
 

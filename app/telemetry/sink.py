@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +17,12 @@ from typing import Final
 MOST_LINES: Final = 10_000
 LONGEST_LINE_BYTES: Final = 16 * 1024
 #: How long a batch may gather. Lines appear this much late, and a busy process writes only so often.
-GATHER_S: Final = 0.05
-_BATCH_LINES: Final = 256
+GATHER_S: Final = 0.2
+_BATCH_LINES: Final = 512
 #: A pipe takes this much at once, so lines of several processes in one pipe do not tear one another apart.
-_ATOMIC_BYTES: Final = select.PIPE_BUF
+PIPE_BYTES: Final = select.PIPE_BUF
+#: A file takes everything at once; each write interrupts the event loop's thread, so few large ones are better.
+FILE_BYTES: Final = 256 * 1024
 
 Write = Callable[[bytes], object]
 
@@ -37,11 +40,13 @@ class LineSink:
         dropped_line: Callable[[int], bytes],
         most_lines: int = MOST_LINES,
         gather_s: float = GATHER_S,
+        atomic_bytes: int = PIPE_BYTES,
     ) -> None:
         self._write = write
         self._dropped_line = dropped_line
         self._most_lines = most_lines
         self._gather_s = gather_s
+        self._atomic_bytes = atomic_bytes
         self._lines: deque[bytes] = deque()
         self._there_is_work = threading.Event()
         self._closing = threading.Event()
@@ -97,7 +102,8 @@ class LineSink:
         while self._lines:
             if self._told < (dropped := self.dropped) and self._try(self._dropped_line(dropped - self._told) + b"\n"):
                 self._told = dropped
-            for part in _parts(self._lines.popleft() for _ in range(min(len(self._lines), _BATCH_LINES))):
+            batch = (self._lines.popleft() for _ in range(min(len(self._lines), _BATCH_LINES)))
+            for part in _parts(batch, atomic_bytes=self._atomic_bytes):
                 if not self._try(part):
                     self._lost += part.count(b"\n")
 
@@ -123,13 +129,18 @@ def write_to(descriptor: int) -> Write:
     return write
 
 
-def _parts(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Whole lines, as many together as a pipe takes at once."""
+def atomic_bytes(descriptor: int) -> int:
+    """How much one write to this descriptor keeps together."""
+    return FILE_BYTES if stat.S_ISREG(os.fstat(descriptor).st_mode) else PIPE_BYTES
+
+
+def _parts(lines: Iterable[bytes], *, atomic_bytes: int) -> Iterator[bytes]:
+    """Whole lines, as many together as one write keeps together."""
     part: list[bytes] = []
     size = 0
     for line in lines:
         kept = line if len(line) < LONGEST_LINE_BYTES else line[: LONGEST_LINE_BYTES - 1]
-        if part and size + len(kept) + 1 > _ATOMIC_BYTES:
+        if part and size + len(kept) + 1 > atomic_bytes:
             yield b"".join(part)
             part, size = [], 0
         part += (kept, b"\n")

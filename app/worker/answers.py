@@ -9,7 +9,7 @@ from types import TracebackType
 
 from app.worker.messages import Delta, Ending, Started
 from app.worker.metrics import Metrics
-from app.worker.refusals import Refusal, out_of_cache
+from app.worker.refusals import Refusal, given_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class OpenAnswer:
 
     def grew(self, delta: Delta, *, at_s: float) -> None:
         if delta.ending == "error":
-            self.failed(out_of_cache())
+            self.failed(given_up())
             return
         if delta.tokens:
             self.first_token_s = self.first_token_s or at_s

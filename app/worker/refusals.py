@@ -87,9 +87,9 @@ def engine_dead() -> Refusal:
     )
 
 
-def out_of_cache() -> Refusal:
+def given_up() -> Refusal:
     return Refusal(
-        "The engine gave this request up: its key-value cache is too small for the requests in progress.",
+        "The engine gave this request up: its cache is too small for what is in progress, or it refuses the settings.",
         status=HTTPStatus.INTERNAL_SERVER_ERROR,
         kind="InternalServerError",
     )

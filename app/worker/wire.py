@@ -120,6 +120,7 @@ def _ask(
         raise max_tokens_over_context(max_tokens, context_tokens=context_tokens)
     stream = fields.flag("stream", default=False)
     include_usage, usage_on_each = _stream_options(fields, stream=stream)
+    seeded = fields.get("seed") is not None
     ask = Ask(
         model=fields.text("model"),
         prompt=prompt,
@@ -130,7 +131,7 @@ def _ask(
         stream=stream,
         include_usage=include_usage,
         usage_on_each=usage_on_each,
-        seeded=fields.get("seed") is not None,
+        seeded=seeded,
     )
     fields.refuse_the_rest()
     return ask

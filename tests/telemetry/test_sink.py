@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.telemetry.sink import LONGEST_LINE_BYTES, LineSink, write_to
+from app.telemetry.sink import LONGEST_LINE_BYTES, PIPE_BYTES, LineSink, atomic_bytes, write_to
 
 ROOT = Path(__file__).parents[2]
 
@@ -200,3 +200,14 @@ def _until(reached: Callable[[], bool]) -> None:
     while not reached():
         assert time.monotonic() < deadline_s, "it never came to that"
         time.sleep(0.002)
+
+
+def test_a_file_takes_many_lines_in_one_write_and_a_pipe_only_what_it_keeps_together(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        assert atomic_bytes(writer) == PIPE_BYTES
+    finally:
+        os.close(reader)
+        os.close(writer)
+    with (tmp_path / "log").open("wb") as file:
+        assert atomic_bytes(file.fileno()) > PIPE_BYTES

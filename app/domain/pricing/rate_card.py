@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 
+#: Digits of a price, those before and after the point together. With them no charge is ever rounded on its way.
+PRICE_DIGITS_MOST = 17
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateCard:
@@ -20,7 +23,20 @@ class RateCard:
 
     @classmethod
     def of(cls, *, prompt: Decimal, cached_prompt: Decimal, output: Decimal, origin: str = "policy") -> RateCard:
-        """A card with its digest: the first 16 hex digits of SHA-256 over the three prices, normalised."""
+        """A card with its digest: the first 16 hex digits of SHA-256 over the three prices, normalised.
+
+        Raises ValueError for a price that is negative, not finite, or of more than `PRICE_DIGITS_MOST` digits.
+        """
+        for price in (prompt, cached_prompt, output):
+            if not price.is_finite() or price < 0 or _digits(price) > PRICE_DIGITS_MOST:
+                raise ValueError(f"{price} is no price: write 0 or more, with at most {PRICE_DIGITS_MOST} digits")
         prices = "|".join(f"{price.normalize():f}" for price in (prompt, cached_prompt, output))
         digest = sha256(prices.encode()).hexdigest()[:16]
         return cls(prompt=prompt, cached_prompt=cached_prompt, output=output, origin=origin, digest=digest)
+
+
+def _digits(price: Decimal) -> int:
+    """Digits from the first that is not zero to the last behind the point; for whole numbers, to the point."""
+    _, digits, exponent = price.normalize().as_tuple()
+    assert isinstance(exponent, int), "a finite number has an exponent"
+    return max(len(digits) + max(exponent, 0), -exponent)
