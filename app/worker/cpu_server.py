@@ -78,7 +78,8 @@ async def _serve(options: WorkerOptions, listener: socket.socket, console: Conso
             serving = tasks.create_task(server.serve(sockets=[listener]))
             serving.add_done_callback(lambda _: (keeping.cancel(), announcing.cancel()))
     except* EngineFailed as failed:
-        console.print(f"The engine could not be started: {failed.exceptions[0]}", highlight=False, markup=False)
+        said = f"The engine could not be started: {failed.exceptions[0]}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
         status = 1
     return status
 
@@ -113,4 +114,4 @@ async def _announce(link: EngineLink, progress: LoadingProgress, console: Consol
         await link.first_ready.wait()
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    console.print(f"The worker answers at http://{address}", highlight=False)
+    console.print(f"The worker answers at http://{address}", highlight=False, soft_wrap=True)

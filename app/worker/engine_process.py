@@ -33,7 +33,7 @@ from app.worker.messages import (
     ToEngine,
     engine_framing,
 )
-from app.worker.scheduler import Scheduler
+from app.worker.scheduler import EngineUnfit, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
+_WORDS_MOST: Final = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,17 @@ def run_engine(connection: socket.socket, start: EngineStart) -> None:
     except (BrokenPipeError, ConnectionError, EOFError):
         os._exit(0)  # The HTTP process left; the engine's own clean-up would only take time.
     except BaseException as fault:  # Said to the other process, which logs it and starts another engine.
-        talk.last_words(f"{type(fault).__name__}: {fault}")
+        talk.last_words(last_words(fault))
         os._exit(1)
+
+
+def last_words(fault: BaseException) -> str:
+    """What failed, on one line of bearable length: the engine's own faults are paragraphs with its source files."""
+    said = " ".join(str(fault).split())
+    if isinstance(fault, EngineUnfit):
+        return said
+    said = f"{type(fault).__name__}: {said}"
+    return said if len(said) <= _WORDS_MOST else f"{said[: _WORDS_MOST // 2]} ... {said[-_WORDS_MOST // 2 :]}"
 
 
 def die_with(parent: int) -> None:
@@ -168,7 +178,7 @@ def _serve(talk: _Talk, start: EngineStart) -> None:
     talk.say(Loading(stage="loading OpenVINO", done=0.02))
     # The engine's libraries are imported in this process only, and only now: the HTTP process must stay small, and the
     # gateway's installation has none of them.
-    from app.worker.openvino import EngineSettings, EngineUnfit, OpenVinoPipeline  # noqa: PLC0415
+    from app.worker.openvino import EngineSettings, OpenVinoPipeline  # noqa: PLC0415
 
     talk.say(Loading(stage="compiling the model", done=0.1))
     pipeline = OpenVinoPipeline(

@@ -157,13 +157,17 @@ class EngineLink:
 
     async def _one_life(self) -> str | None:
         """One engine from start to end; returns its last words."""
-        async with self._process() as reader:
+        async with self._process() as (reader, process):
             try:
                 return await self._listen(reader)
+            except TimeoutError as silence:
+                process.kill()
+                return str(silence)
             finally:
                 self._end_of_life()
 
     async def _listen(self, reader: asyncio.StreamReader) -> str | None:
+        """Until the engine ends; returns its last words. Raises TimeoutError when it hangs."""
         said: str | None = None
         while True:
             limit_s = LOAD_LIMIT_S if self.ready is None else self._stall_limit_s
@@ -172,7 +176,7 @@ class EngineLink:
                     chunk = await reader.read(_CHUNK_BYTES)
             except TimeoutError:
                 if self.ready is None or self._open or self._calls:
-                    return f"it was silent for {limit_s:g} s with work to do"
+                    raise TimeoutError(f"it was silent for {limit_s:g} s with work to do") from None
                 continue
             except ConnectionError:
                 return said
@@ -257,7 +261,7 @@ class EngineLink:
         return self._last_number
 
     @asynccontextmanager
-    async def _process(self) -> AsyncIterator[asyncio.StreamReader]:
+    async def _process(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.subprocess.Process]]:
         """An engine process and its socket; at the end it is gone, one way or another."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -271,7 +275,7 @@ class EngineLink:
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=_CHUNK_BYTES)
         writer = self._writer
         try:
-            yield reader
+            yield reader, process
         finally:
             writer.close()
             await _gone(process)

@@ -13,17 +13,13 @@ import openvino_genai as genai
 
 from app.worker.messages import Ready, Sampling
 from app.worker.prefix_account import PrefixAccount
-from app.worker.scheduler import PROMPT_TOKENS_A_STEP, Progress
+from app.worker.scheduler import PROMPT_TOKENS_A_STEP, EngineUnfit, Progress
 
 _PROBE_TOKENS: Final = 256
 #: Below this, dividing by the temperature leaves the numbers that the engine computes with; vLLM has the same floor.
 _TEMPERATURE_LEAST: Final = 0.01
 
 Report = Callable[[str, float], None]
-
-
-class EngineUnfit(Exception):
-    """The engine or the model is not what this worker can serve; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

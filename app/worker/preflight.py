@@ -42,7 +42,7 @@ def _cpu(options: WorkerOptions, *, memory: Path) -> Iterator[Finding]:
     if sys.platform == "linux":
         yield libc_finding(platform.libc_ver())
     yield processor_finding(platform.machine(), _processor_flags(Path("/proc/cpuinfo")))
-    yield modules_finding(CPU_MODULES)
+    yield modules_finding(CPU_MODULES, engine="The CPU engine", extra="worker")
     try:
         weights = find_weights(options.model)
     except NoWeights as lack:
@@ -55,12 +55,7 @@ def _cpu(options: WorkerOptions, *, memory: Path) -> Iterator[Finding]:
 
 
 def _gpu(options: WorkerOptions) -> Iterator[Finding]:
-    found = importlib.util.find_spec("vllm") is not None
-    yield Finding(
-        subject="vllm",
-        fits=found,
-        sentence="vLLM is installed." if found else "vLLM is not installed: run `pip install 'breakeven[vllm]'`.",
-    )
+    yield modules_finding(("vllm",), engine="vLLM", extra="vllm")
     gpu = any(Path(place).exists() for place in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
     yield Finding(
         subject="gpu",
@@ -103,14 +98,12 @@ def processor_finding(machine: str, flags: frozenset[str]) -> Finding:
     return Finding(subject="processor", fits=True, sentence=f"The processor is {machine}.")
 
 
-def modules_finding(modules: tuple[str, ...]) -> Finding:
+def modules_finding(modules: tuple[str, ...], *, engine: str, extra: str) -> Finding:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    sentence = f"{engine} is installed."
     if missing:
-        sentence = (
-            f"The CPU engine is not installed ({', '.join(missing)} missing): run `pip install 'breakeven[worker]'`."
-        )
-        return Finding(subject="engine", fits=False, sentence=sentence)
-    return Finding(subject="engine", fits=True, sentence="The CPU engine is installed.")
+        sentence = f"{engine} is not installed ({', '.join(missing)} missing): run `pip install 'breakeven[{extra}]'`."
+    return Finding(subject="engine", fits=not missing, sentence=sentence)
 
 
 def needed_mib(weights_bytes: int, *, cache_gb: int) -> int:

@@ -44,4 +44,4 @@ class LoadingProgress:
         if self._console.is_terminal:
             self._bar.update(self._task, completed=loading.done, description=f"{self._model}: {loading.stage}")
         else:
-            self._console.print(f"{self._model}: {loading.stage} ({loading.done:.0%})", highlight=False)
+            self._console.print(f"{self._model}: {loading.stage} ({loading.done:.0%})", highlight=False, soft_wrap=True)

@@ -22,6 +22,10 @@ from app.worker.text import AnswerText
 PROMPT_TOKENS_A_STEP: Final = 448
 
 
+class EngineUnfit(Exception):
+    """The engine or the model is not what this worker can serve; the message says what to do."""
+
+
 class Progress(Enum):
     RUNNING = "running"
     STOPPED = "stopped"

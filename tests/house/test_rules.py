@@ -17,7 +17,6 @@ NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 
 #: Third-party package → the only places that may import it.
 DOORS = {
-    "aiohttp": ("app/providers/",),
     "alembic": ("app/storage/", "migrations/"),
     "asyncpg": ("app/storage/",),
     "cel": ("app/documents/conditions.py",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 from pathlib import Path
 
@@ -97,16 +98,20 @@ def test_a_processor_that_the_engine_does_not_know_does_not_fit(
 
 
 def test_a_missing_engine_is_said_with_its_cure() -> None:
-    finding = modules_finding(("json", "no_such_engine"))
+    finding = modules_finding(("json", "no_such_engine"), engine="The CPU engine", extra="worker")
     assert finding.sentence == (
         "The CPU engine is not installed (no_such_engine missing): run `pip install 'breakeven[worker]'`."
     )
 
 
-def test_vllm_on_a_machine_without_it_is_said_in_one_sentence_each() -> None:
-    said = lacks(WorkerOptions(port=0, engine="vllm"))
-    assert "pip install 'breakeven[vllm]'" in said["vllm"]
-    assert "Hugging Face form" in said["model"]
+def test_vllm_without_a_model_is_said_in_one_sentence() -> None:
+    assert "Hugging Face form" in lacks(WorkerOptions(port=0, engine="vllm"))["model"]
+    assert all(is_one_sentence(finding) for finding in preflight(WorkerOptions(port=0, engine="vllm")))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_vllm_on_a_machine_without_it_is_said_with_its_cure() -> None:
+    assert "pip install 'breakeven[vllm]'" in lacks(WorkerOptions(port=0, engine="vllm"))["engine"]
 
 
 def test_vllm_takes_a_model_directory(tmp_path: Path) -> None:

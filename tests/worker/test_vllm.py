@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -31,7 +32,7 @@ def test_the_flags_that_ledger_and_router_need_are_there(tmp_path: Path) -> None
         WorkerOptions(engine="vllm", model=tmp_path, served_name="big", max_num_queued_reqs=99, vllm_arguments=("--x",))
     )
     assert command[:3] == [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    pairs = dict(zip(command, command[1:], strict=False))
+    pairs = dict(itertools.pairwise(command))
     assert (pairs["--served-model-name"], pairs["--max-num-queued-reqs"]) == ("big", "99")
     assert pairs["--model"] == str(tmp_path)
     assert {
