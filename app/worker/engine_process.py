@@ -184,7 +184,6 @@ def _serve(talk: _Talk, start: EngineStart) -> None:
     pipeline = OpenVinoPipeline(
         EngineSettings(
             weights=start.weights,
-            context_tokens=start.context_tokens,
             max_num_seqs=start.max_num_seqs,
             threads=start.threads,
             cache_gb=start.cache_gb,

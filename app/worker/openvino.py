@@ -25,7 +25,6 @@ Report = Callable[[str, float], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     weights: Path
-    context_tokens: int
     max_num_seqs: int
     threads: int
     cache_gb: int

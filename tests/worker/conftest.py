@@ -19,7 +19,7 @@ __all__ = ["cpu_worker"]
 @pytest.fixture(scope="session")
 def one_token_a_step() -> tuple[OpenVinoPipeline, PrefixAccount]:
     """An engine that computes exactly one token a step, with a cache of 24 blocks: what it reuses can be counted."""
-    settings = EngineSettings(weights=find_weights(), context_tokens=8192, max_num_seqs=8, threads=1, cache_gb=1)
+    settings = EngineSettings(weights=find_weights(), max_num_seqs=8, threads=1, cache_gb=1)
     pipeline = OpenVinoPipeline(settings, step_tokens=1, cache_blocks=24)
     account, _ = pipeline.warm_up(lambda *_: None)
     return pipeline, account
@@ -27,9 +27,9 @@ def one_token_a_step() -> tuple[OpenVinoPipeline, PrefixAccount]:
 
 @pytest.fixture(scope="session")
 def inside() -> Inside:
-    """An engine and its scheduler as the worker has them."""
-    settings = EngineSettings(weights=find_weights(), context_tokens=8192, max_num_seqs=8, threads=1, cache_gb=1)
-    return Inside(OpenVinoPipeline(settings), max_num_seqs=8)
+    """An engine and its scheduler as the worker has them, with a cache of 64 blocks that is soon full."""
+    settings = EngineSettings(weights=find_weights(), max_num_seqs=8, threads=1, cache_gb=1)
+    return Inside(OpenVinoPipeline(settings, cache_blocks=64), max_num_seqs=8)
 
 
 @pytest.fixture

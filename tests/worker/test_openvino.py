@@ -78,7 +78,7 @@ def test_only_tokens_of_the_vocabulary_are_known(inside: Inside) -> None:
 
 def test_the_engine_tells_the_shape_of_its_cache(inside: Inside) -> None:
     assert inside.ready.block_tokens == 32
-    assert inside.ready.cache_blocks == 2452
+    assert inside.ready.cache_blocks == 64
     assert "<|im_start|>" in inside.ready.chat_template
     assert inside.ready.engine_version.startswith("2026.")
 

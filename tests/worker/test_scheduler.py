@@ -177,6 +177,16 @@ def test_a_text_that_is_still_being_written_can_be_continued_by_another(
     assert [inside.outcomes[number].text for number in (writer, follower)] == expected
 
 
+def test_answers_interrupted_for_lack_of_cache_are_taken_up_again(inside: Inside) -> None:
+    """Eight prompts of seven blocks leave eight of 64 blocks, and each answer wants two more."""
+    before = inside.account.preemptions
+    answers = [inside.submit(numbers(100 + index, 200), ENDLESS, max_tokens=70) for index in range(8)]
+    step = inside.run()
+    assert [inside.outcomes[number].tokens for number in answers] == [70] * 8
+    assert step.preemptions > before
+    assert step.drifts == 0, "the account no longer follows the engine"
+
+
 @pytest.mark.parametrize("sampling", [Sampling(top_k=1), Sampling(min_p=0.99), Sampling(temperature=1e-6), GREEDY])
 def test_settings_that_leave_one_choice_give_the_likeliest_answer(inside: Inside, sampling: Sampling) -> None:
     assert inside.answer("The capital of France is", sampling, max_tokens=2).text.startswith(" Paris")
