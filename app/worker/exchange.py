@@ -18,7 +18,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-BODY_BYTES_MOST: Final = 16 * 1024 * 1024
+#: Several times what the longest context can hold as text; what is merely over the context gets its own refusal.
+BODY_BYTES_MOST: Final = 4 * 1024 * 1024
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 _JSON: Final = (b"content-type", b"application/json")
 _STREAM: Final = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
