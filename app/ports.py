@@ -313,6 +313,57 @@ class Shelf(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A set of policy files that was in force, or was offered to be. `digest` names it."""
+
+    digest: str
+    files: Mapping[str, str]
+    #: Who wrote it: from version control, or the operator who sent it.
+    author: str
+    #: Unix seconds when it was first seen.
+    seen_at_s: float
+    #: Its findings as text; one that was never in force has errors among them.
+    findings: tuple[str, ...] = ()
+    #: Unix seconds when it was first put in force; None: never.
+    in_force_at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """A revision that stays in force, whatever the files say, until it is released."""
+
+    digest: str
+    by: str
+    pinned_at_s: float
+
+
+class PolicyHistory(Protocol):
+    """Every revision of the policy, for ever. Every call raises BooksAway while Postgres is away."""
+
+    async def remember(self, revision: Revision) -> bool:
+        """Keep it; True when it was not known. A known one only gains `in_force_at_s`, and keeps the earliest."""
+        ...
+
+    async def find(self, digest: str) -> Revision | None:
+        """By its digest, or by a beginning of it of 4 digits or more that fits one revision only."""
+        ...
+
+    async def latest(self, *, most: int) -> Sequence[Revision]:
+        """The newest first, by when they were first seen."""
+        ...
+
+    async def pin(self, pin: Pin) -> None:
+        """Pin this revision, which must be known; it replaces an earlier pin. Raises KeyError for an unknown digest."""
+        ...
+
+    async def release(self) -> bool:
+        """The files decide again. False when nothing was pinned."""
+        ...
+
+    async def pinned(self) -> Pin | None: ...
+
+
 class Readings(Protocol):
     """What is told of a receipt: metrics, log line, trace. Never raises, never waits."""
 

@@ -77,6 +77,16 @@ class CelCondition:
         """The text as written."""
         return self._source
 
+    @property
+    def reads_fleet(self) -> frozenset[str]:
+        """The targets that it looks at."""
+        return frozenset()
+
+    @property
+    def reads_budgets(self) -> frozenset[str]:
+        """The budgets that it looks at."""
+        return frozenset()
+
     def holds(self, names: Mapping[str, object]) -> bool:
         """True when the condition is true of these names (`names_for_conditions`).
 

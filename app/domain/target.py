@@ -56,6 +56,16 @@ class Target:
     context_tokens: int | None = None
     #: Most requests this process keeps in flight there; None: no limit.
     in_flight_most: int | None = None
+    #: Most requests that may wait there, in the engine's own queue, beyond those; None: not said.
+    waiting_most: int | None = None
+    #: What its seller allows this process in a minute; None: no limit.
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    #: Data classes that may go there; None: every class.
+    data_classes: frozenset[str] | None = None
+    #: Of a self-hosted target: what one more request really costs, in millionths of its standard charge. 0: the machine
+    #: is paid for anyway.
+    marginal_ppm: int = 0
     #: A reference such as `env:OPENAI_API_KEY`, never the secret itself.
     credential: str | None = None
     machine: Machine | None = None
@@ -72,3 +82,14 @@ class TargetSeen:
     credential_present: bool = True
     #: The price in force: from the policy, or computed from measured rates; None: not known.
     rate_card: RateCard | None = field(default=None)
+    #: Requests that wait in the engine's own queue; None: not known.
+    waiting: int | None = None
+    #: How full it is, 0 to 1 and above when work queues; None: not known.
+    saturation: float | None = None
+    #: Milliseconds to the first token that a request sent now has to expect; None: not known.
+    predicted_ttft_ms: float | None = None
+    #: Seconds since the engine's own signals were read; None: never.
+    age_s: float | None = None
+    #: What is left of this minute's limits; None: no limit.
+    requests_left: int | None = None
+    tokens_left: int | None = None

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -16,8 +18,9 @@ from hypothesis import strategies as st
 from app.documents.condition_kinds import BOOL, DOUBLE, INT, NAMES, STRING, Kind
 from app.documents.condition_parser import MOST_CHARACTERS, MOST_DEPTH
 from app.documents.conditions import CelCondition, compile_condition, sample_names
-from app.domain.routing.facts import names_for_conditions
-from tests.makers import NOON, a_caller, some_facts
+from app.domain.routing.facts import RequestFacts
+from app.domain.routing.names import names_for_conditions
+from tests.makers import NOON, a_caller, a_route, a_snapshot, some_facts
 
 FACTS = some_facts(
     prompt_tokens=900,
@@ -29,7 +32,14 @@ FACTS = some_facts(
     tags=("batch", "nightly-7"),
     caller=a_caller(team="legal", tags=("eu",)),
 )
-NAMES_NOW = names_for_conditions(FACTS, at=NOON)
+
+
+def names_of(facts: RequestFacts, *, at: datetime) -> Mapping[str, object]:
+    """The names a condition sees, where no condition reads the fleet or a budget."""
+    return names_for_conditions(facts, route=a_route(), snapshot=replace(a_snapshot(), at=at))
+
+
+NAMES_NOW = names_of(FACTS, at=NOON)
 
 
 def condition(text: str) -> CelCondition:
@@ -172,7 +182,7 @@ def test_every_fault_of_a_condition_is_told_and_none_that_follows_from_another()
 
 def test_the_names_are_those_that_the_rules_fill_in() -> None:
     types = {BOOL: bool, INT: int, DOUBLE: float, STRING: str, Kind("list", STRING): list}
-    for names in (NAMES_NOW, *sample_names(), names_for_conditions(some_facts(), at=NOON)):
+    for names in (NAMES_NOW, *sample_names(), names_of(some_facts(), at=NOON)):
         assert {room: set(fields) for room, fields in NAMES.items()} == {
             room: set(fields) for room, fields in names.items() if isinstance(fields, dict)
         }
@@ -185,7 +195,7 @@ def test_the_names_are_those_that_the_rules_fill_in() -> None:
 
 def test_time_is_read_in_the_timezone_of_the_moment_given() -> None:
     at = datetime(2026, 11, 23, 23, 30, tzinfo=ZoneInfo("UTC")).astimezone(ZoneInfo("Europe/Berlin"))
-    names = names_for_conditions(FACTS, at=at)
+    names = names_of(FACTS, at=at)
     assert condition("time.hour == 0 && time.weekday == 2 && time.date == '2026-11-24'").holds(names)
 
 
@@ -331,7 +341,7 @@ def test_a_condition_without_a_fault_is_always_answered(text: str, stream: bool,
         # Nested macros of the generator reuse one name.
         assert {one.message for one in compiled} <= {'"t" is taken; choose another name'}
         return
-    names = names_for_conditions(some_facts(stream=stream, n=n, tags=tuple(tags)), at=NOON)
+    names = names_of(some_facts(stream=stream, n=n, tags=tuple(tags)), at=NOON)
     answer = compiled.holds(names)
     assert compiled.troubles == 0
     assert condition(f"!({text})").holds(names) is not answer

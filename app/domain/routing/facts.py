@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from app.domain.caller import Caller
@@ -37,42 +35,8 @@ class RequestFacts:
     deadline_s: float | None = None
     priority: int = 0
     tags: tuple[str, ...] = ()
+    #: Names the conversation without telling anything of it; empty: the caller named none.
+    session: str = ""
+    #: Of `prompt_tokens`, those of a conversation's earlier turns: what a warm prefix cache may already hold.
+    prefix_tokens: int = 0
     caller: Caller
-
-
-def names_for_conditions(facts: RequestFacts, *, at: datetime) -> Mapping[str, object]:
-    """The names that a condition may use, as plain values: `request`, `caller`, `time`.
-
-    `at` is the moment of the decision in the policy's timezone. Absent numbers are 0, as CEL has no null arithmetic.
-    """
-    caller = facts.caller
-    return {
-        "request": {
-            "model": facts.model,
-            "endpoint": facts.endpoint.value,
-            "stream": facts.stream,
-            "prompt_tokens": facts.prompt_tokens,
-            "output_tokens_most": facts.output_tokens_most or 0,
-            "n": facts.n,
-            "has_tools": facts.has_tools,
-            "has_images": facts.has_images,
-            "has_audio": facts.has_audio,
-            "json_schema": facts.json_schema,
-            "data_class": facts.data_class,
-            "deadline_s": facts.deadline_s or 0.0,
-            "priority": facts.priority,
-            "tags": list(facts.tags),
-        },
-        "caller": {
-            "key": caller.key_id,
-            "team": caller.team,
-            "cost_centre": caller.cost_centre,
-            "tags": list(caller.tags),
-        },
-        "time": {
-            "hour": at.hour,
-            "minute": at.minute,
-            "weekday": at.isoweekday(),
-            "date": at.date().isoformat(),
-        },
-    }

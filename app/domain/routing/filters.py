@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.domain.routing.facts import RequestFacts
+from app.domain.routing.facts import Endpoint, RequestFacts
 from app.domain.target import Capability, Circuit, Hosting, Target, TargetSeen
 
 Filter = Callable[[RequestFacts, Target, TargetSeen], str | None]
 
+_CAPABILITY = {endpoint: Capability(endpoint.value) for endpoint in Endpoint}
+
 
 def serves_the_endpoint(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
     """The target's `can` names the endpoint."""
-    if Capability(facts.endpoint.value) in target.can:
+    if _CAPABILITY[facts.endpoint] in target.can:
         return None
     return f"it does not serve the endpoint {facts.endpoint.value}"
 
 
 def has_the_features(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
     """Everything the body asks for, the target can."""
+    if not (facts.has_tools or facts.has_images or facts.has_audio or facts.json_schema):
+        return None
     wanted = (
         (facts.has_tools, Capability.TOOLS),
         (facts.has_images, Capability.IMAGES),
@@ -36,16 +40,12 @@ def context_fits(facts: RequestFacts, target: Target, seen: TargetSeen) -> str |
     return f"the prompt (about {facts.prompt_tokens} tokens) is over its context of {target.context_tokens}"
 
 
-def circuit_lets_through(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
-    """The circuit is not open."""
-    return "its circuit is open after repeated failures" if seen.circuit is Circuit.OPEN else None
-
-
-def has_room(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
-    """Fewer requests are in flight there than its limit."""
-    if target.in_flight_most is None or seen.in_flight < target.in_flight_most:
+def may_see_the_data(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
+    """The request's data class is among those that may go there; where classes are listed, none is not one of them."""
+    if target.data_classes is None or facts.data_class in target.data_classes:
         return None
-    return f"{seen.in_flight} requests are in flight and its limit is {target.in_flight_most}"
+    said = f'of the data class "{facts.data_class}"' if facts.data_class else "without a data class"
+    return f"a request {said} may not go there; it takes {', '.join(sorted(target.data_classes))}"
 
 
 def credential_is_there(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
@@ -61,13 +61,38 @@ def price_is_known(facts: RequestFacts, target: Target, seen: TargetSeen) -> str
     return f"its price is not known: {cure}"
 
 
+def circuit_lets_through(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
+    """The circuit is not open."""
+    return "its circuit is open after repeated failures" if seen.circuit is Circuit.OPEN else None
+
+
+def within_its_rate_limits(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
+    """This minute has a request left there, and the prompt's tokens."""
+    if seen.requests_left is not None and seen.requests_left < 1:
+        return f"its {target.requests_per_minute} requests of this minute are used up"
+    if seen.tokens_left is not None and seen.tokens_left < facts.prompt_tokens:
+        return f"{seen.tokens_left} of its {target.tokens_per_minute} tokens of this minute are left"
+    return None
+
+
+def has_room(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
+    """Fewer requests are in flight there than its limit."""
+    if target.in_flight_most is None or seen.in_flight < target.in_flight_most:
+        return None
+    return f"{seen.in_flight} requests are in flight and its limit is {target.in_flight_most}"
+
+
 #: In this order; the names are what plans and explanations show.
 FILTERS: tuple[tuple[str, Filter], ...] = (
     ("endpoint", serves_the_endpoint),
     ("features", has_the_features),
     ("context", context_fits),
+    ("data_class", may_see_the_data),
     ("credential", credential_is_there),
     ("price", price_is_known),
     ("circuit", circuit_lets_through),
+    ("rate", within_its_rate_limits),
     ("room", has_room),
 )
+#: For rules that wait: a full target is one to wait for.
+FILTERS_THAT_WAIT = tuple(each for each in FILTERS if each[1] is not has_room)

@@ -1,10 +1,12 @@
-"""What a decision says: a plan or a refusal, both naming every candidate."""
+"""What a decision says: a plan or a refusal, both naming every candidate and everything they were made from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.domain.ledger.budget import BudgetSeen
 from app.domain.money import Nanodollars
 from app.domain.target import TargetSeen
 
@@ -23,13 +25,35 @@ class Candidate:
     target: str
     #: None: may serve. Otherwise the filter's reason, a sentence with the figures.
     rejected: str | None
-    #: The filter that rejected it, by name.
+    #: The filter that rejected it, or held it back, by name.
     filter: str | None = None
+    #: May serve, but stands behind all others: why, in a sentence.
+    held_back: str | None = None
     #: What the request would cost there; None when the price is not known.
     expected_charge: Nanodollars | None = None
+    #: Prompt tokens that its prefix cache is likely to hold, counted at the cached price.
+    cached_tokens: int = 0
+    #: The terms of the score, where the rule's preference needs one: what one more request really costs there …
+    marginal_charge: Nanodollars | None = None
+    #: … and what waiting for the first token is worth. The lowest sum goes first.
+    waiting_charge: Nanodollars | None = None
     #: Position in the plan, from 0; None when rejected.
     place: int | None = None
     seen: TargetSeen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """What a decision looked at besides its candidates: with it, the decision replays."""
+
+    #: Targets that conditions of the route read and the rule does not use.
+    fleet: Mapping[str, TargetSeen] = field(default_factory=dict)
+    budgets: Mapping[str, BudgetSeen] = field(default_factory=dict)
+    #: What the rule had spilled in the hour before, where it has a cap.
+    spill_spent: Nanodollars | None = None
+
+
+NOTHING_ELSE = Witness()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +64,13 @@ class Plan:
     prefer: str
     order: tuple[str, ...]
     candidates: tuple[Candidate, ...]
+    #: The target that the conversation is kept with, where the rule keeps conversations.
+    home: str | None = None
+    #: The request leaves self-hosted targets because they are predicted to be slow.
+    spilled: bool = False
+    #: The target that gets a copy, when this request was drawn for one.
+    shadow: str | None = None
+    witness: Witness = NOTHING_ELSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +81,4 @@ class Refusal:
     rule: str | None
     message: str
     candidates: tuple[Candidate, ...] = ()
+    witness: Witness = NOTHING_ELSE

@@ -9,6 +9,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from app.domain.ledger.budget import Budget
+from app.domain.money import ZERO, Nanodollars
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Target
 
@@ -19,15 +21,60 @@ class Condition(Protocol):
     @property
     def source(self) -> str: ...
 
+    @property
+    def reads_fleet(self) -> frozenset[str]:
+        """The targets that it looks at, as in `fleet["gpu-a"].in_flight`."""
+        ...
+
+    @property
+    def reads_budgets(self) -> frozenset[str]:
+        """The budgets that it looks at, as in `budget["research"].used`."""
+        ...
+
     def holds(self, names: Mapping[str, object]) -> bool: ...
 
 
 class Preference(StrEnum):
-    """How a rule orders the candidates that passed every filter."""
+    """How a rule orders the candidates that passed every filter.
+
+    balanced: by charge plus what waiting for the first token is worth (`usd_per_second` in the policy).
+    """
 
     LISTED = "listed"
     CHEAPEST = "cheapest"
+    FASTEST = "fastest"
+    BALANCED = "balanced"
     WEIGHTED = "weighted"
+
+
+class Recovery(StrEnum):
+    """What becomes of a stream that breaks after its first byte."""
+
+    ERROR = "error"
+    RESTART = "restart"
+    CONTINUE = "continue"
+    BUFFER = "buffer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spill:
+    """When a rule leaves its self-hosted targets for its managed ones, and for how much money at most."""
+
+    #: Self-hosted targets that are predicted to be slower than this stand behind all others; None: none does.
+    predicted_ttft_ms: float | None = None
+    #: What the rule may spend at managed targets within any 60 minutes; None: no cap.
+    most_per_hour: Nanodollars | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """A share of a rule's requests goes to another target too; that answer is measured, booked apart, thrown away."""
+
+    target: str
+    #: Millionths of the rule's requests.
+    share_ppm: int
+    #: What the copies may cost within any 24 hours; None: no cap.
+    most_per_day: Nanodollars | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +86,14 @@ class Rule:
     use: tuple[str, ...]
     prefer: Preference = Preference.LISTED
     weights: Mapping[str, int] = field(default_factory=dict)
+    #: What a second to the first token is worth, for BALANCED only.
+    per_second: Nanodollars = ZERO
+    spill: Spill | None = None
+    #: A conversation stays with one target while that target's load allows it.
+    keeps_sessions: bool = False
+    #: A full target stays a candidate: the request waits there rather than going elsewhere.
+    waits: bool = False
+    shadow: Shadow | None = None
     #: `file:line` of the rule, for people.
     written_at: str = ""
 
@@ -61,10 +116,14 @@ class Route:
     rules: tuple[Rule, ...]
     attempts: int = 3
     timeouts: Timeouts = Timeouts()
+    recovery: Recovery = Recovery.ERROR
     #: Output tokens assumed for a price estimate when the caller names no cap.
     output_tokens_default: int = 1024
     #: The most output tokens a caller may ask for; None: the target's own limit.
     output_tokens_most: int | None = None
+    #: What its conditions look at, sorted; plans keep it, so that they can be replayed.
+    reads_fleet: tuple[str, ...] = ()
+    reads_budgets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +134,7 @@ class Policy:
     targets: Mapping[str, Target]
     routes: Mapping[str, Route]
     timezone: tzinfo
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
     #: USD per hour of one machine, by type.
     machine_usd_per_hour: Mapping[str, Decimal] = field(default_factory=dict)
     #: Speeds that the policy gives itself; they win over measurements.

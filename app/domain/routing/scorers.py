@@ -1,8 +1,16 @@
-"""In which order are the remaining candidates asked? Total orders only: ties break by name."""
+"""In which order are the remaining candidates asked? Total orders only: ties break by the session, then by name.
+
+The score is money: what one more request really costs there, plus what waiting for the first token is worth.
+
+Marginal charge. A managed target costs its list price. A self-hosted one is paid for anyway: a request costs the
+share of its standard charge that the policy declares (`marginal_usd_per_hour` over `usd_per_hour`: energy, mostly),
+and near saturation what it displaces: the cheapest managed charge times the likelihood that somebody else has to
+spill because of it, taken as 0 up to 80 % of its limit and rising in a straight line to 1 at 100 %.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from app.domain.money import Nanodollars
@@ -10,24 +18,50 @@ from app.domain.pricing.charge import charge
 from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.policy import Route
+from app.domain.target import Hosting, Target, TargetSeen
 from app.domain.usage import Usage
 
+#: A target keeps its sessions while it has at most so many times its even share of the load ("Consistent hashing with
+#: bounded loads", Mirrokni, Thorup, Zadimoghaddam 2016), in hundredths.
+LOAD_BOUND_PERCENT = 125
+
 _DRAW_BITS = 64
+_MILLION = 1_000_000
+_CROWDED_PPM = 800_000
 
 
-def expected_charge(*, facts: RequestFacts, route: Route, price: RateCard) -> Nanodollars:
-    """The charge if the answer is as long as the caller's cap, or as the route's default where there is none."""
+def expected_charge(*, facts: RequestFacts, route: Route, price: RateCard, cached_tokens: int = 0) -> Nanodollars:
+    """The charge if the answer is as long as the caller's cap, or as the route's default where there is none, and
+    `cached_tokens` of the prompt are still in the prefix cache."""
     output = min(facts.output_tokens_most or route.output_tokens_default, route.output_tokens_default)
-    return charge(usage=Usage(prompt=facts.prompt_tokens, output=output * facts.n), price=price)
+    usage = Usage(prompt=facts.prompt_tokens, output=output * facts.n, cached=min(cached_tokens, facts.prompt_tokens))
+    return charge(usage=usage, price=price)
 
 
-def cheapest_first(names: Sequence[str], *, charges: Mapping[str, Nanodollars]) -> tuple[str, ...]:
-    """By expected charge, then by name."""
-    return tuple(sorted(names, key=lambda name: (charges[name], name)))
+def marginal_charge(
+    *, target: Target, seen: TargetSeen, expected: Nanodollars, cheapest_managed: Nanodollars | None
+) -> Nanodollars:
+    """What one more request there really costs now; see the formula above."""
+    if target.hosting is Hosting.MANAGED:
+        return expected
+    displaced = (cheapest_managed or 0) * _likely_to_displace_ppm(target, seen)
+    return Nanodollars((expected * target.marginal_ppm + displaced) // _MILLION)
 
 
-def weighted_draw(names: Sequence[str], *, weights: Mapping[str, int], request_id: str) -> tuple[str, ...]:
-    """Drawn one after another by weight, from the request id alone, so that a replay draws the same.
+def waiting_charges(
+    predicted_ttft_ms: Mapping[str, float | None], *, per_second: Nanodollars
+) -> Mapping[str, Nanodollars]:
+    """What waiting for each target's first token is worth. One that is not known is taken for as slow as the slowest
+    that is."""
+    slowest_ms = max((ms for ms in predicted_ttft_ms.values() if ms is not None), default=0.0)
+    return {
+        name: Nanodollars(round(per_second * (slowest_ms if ms is None else ms) / 1000))
+        for name, ms in predicted_ttft_ms.items()
+    }
+
+
+def weighted_draw(names: Sequence[str], *, weights: Mapping[str, int], drawn_by: str) -> tuple[str, ...]:
+    """Drawn one after another by weight, from this text alone, so that a replay draws the same.
 
     A target of weight 0 is a last resort: it comes after all others, by name.
     """
@@ -36,7 +70,7 @@ def weighted_draw(names: Sequence[str], *, weights: Mapping[str, int], request_i
     order: list[str] = []
     while left:
         total = sum(weights[name] for name in left)
-        at = _draw(request_id=request_id, turn=len(order)) * total >> _DRAW_BITS
+        at = _draw(f"{drawn_by}#{len(order)}") * total >> _DRAW_BITS
         for name in left:
             at -= weights[name]
             if at < 0:
@@ -46,6 +80,37 @@ def weighted_draw(names: Sequence[str], *, weights: Mapping[str, int], request_i
     return (*order, *never)
 
 
-def _draw(*, request_id: str, turn: int) -> int:
-    """A number in [0, 2⁶⁴), uniform over request ids: BLAKE2b of the id and the turn."""
-    return int.from_bytes(blake2b(f"{request_id}#{turn}".encode(), digest_size=_DRAW_BITS // 8).digest())
+def is_drawn(share_ppm: int, *, drawn_by: str) -> bool:
+    """True for that share of all texts, always the same ones."""
+    return _draw(drawn_by) * _MILLION >> _DRAW_BITS < share_ppm
+
+
+def session_ring(names: Iterable[str], *, session: str) -> tuple[str, ...]:
+    """The targets in this session's own order (highest random weight): the same in every process, and it moves only
+    the sessions of a target that is gone."""
+    return tuple(sorted(names, key=lambda name: (_draw(f"{session}@{name}"), name), reverse=True))
+
+
+def session_home(ring: Sequence[str], *, in_flight: Mapping[str, int]) -> str:
+    """The first of the ring whose load stays within the bound with this request on it. `ring` is not empty.
+
+    There is always one: not all can be above their even share. Loads are those that this process sees.
+    """
+    total = sum(in_flight[name] for name in ring) + 1
+    most = -(-LOAD_BOUND_PERCENT * total // (100 * len(ring)))
+    return next(name for name in ring if in_flight[name] + 1 <= most)
+
+
+def _likely_to_displace_ppm(target: Target, seen: TargetSeen) -> int:
+    if seen.saturation is not None:
+        full_ppm = round(seen.saturation * _MILLION)
+    elif target.in_flight_most:
+        full_ppm = seen.in_flight * _MILLION // target.in_flight_most
+    else:
+        return 0
+    return min(max(full_ppm - _CROWDED_PPM, 0) * _MILLION // (_MILLION - _CROWDED_PPM), _MILLION)
+
+
+def _draw(text: str) -> int:
+    """A number in [0, 2⁶⁴), uniform over texts: their BLAKE2b."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=_DRAW_BITS // 8).digest())

@@ -23,6 +23,8 @@ class TeamIs:
 
     team: str
     source: str = "caller.team == …"
+    reads_fleet: frozenset[str] = frozenset()
+    reads_budgets: frozenset[str] = frozenset()
 
     def holds(self, names: Mapping[str, object]) -> bool:
         caller = names["caller"]

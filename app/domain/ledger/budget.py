@@ -1,0 +1,74 @@
+"""A budget: whose money, how much, for how long; and how much of it is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from app.domain.money import Nanodollars, dollars
+
+_DAYS_OF_A_WEEK = 7
+_MONTHS_OF_A_YEAR = 12
+
+
+class Every(StrEnum):
+    """After which a budget begins anew, in the policy's timezone. Weeks begin on Monday."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """As ops wrote it. What is None does not narrow it; all None: the whole gateway's."""
+
+    name: str
+    amount: Nanodollars
+    every: Every
+    team: str | None = None
+    cost_centre: str | None = None
+    key: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSeen:
+    """A budget as this process knows it at one moment."""
+
+    remaining_usd: float
+    #: The part that is spent: 0 to 1, and above when it is overspent.
+    used: float
+    #: Whole days until it begins anew, today included.
+    days_left: int
+
+    @classmethod
+    def of(cls, budget: Budget, *, spent: Nanodollars, at: datetime) -> BudgetSeen:
+        """At `at`, a moment in the policy's timezone, with so much spent since `period(…)` began."""
+        _, end = period(budget.every, at=at)
+        remaining = Nanodollars(budget.amount - spent)
+        return cls(
+            remaining_usd=float(dollars(remaining)),
+            used=spent / budget.amount if budget.amount else 1.0,
+            days_left=(end.date() - at.date()).days,
+        )
+
+
+def period(every: Every, *, at: datetime) -> tuple[datetime, datetime]:
+    """The period around `at`: its first moment, and the first one after it, in the timezone of `at`."""
+    begin = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    match every:
+        case Every.DAY:
+            return begin, begin + timedelta(days=1)
+        case Every.WEEK:
+            monday = begin - timedelta(days=begin.weekday())
+            return monday, monday + timedelta(days=_DAYS_OF_A_WEEK)
+        case Every.MONTH:
+            first = begin.replace(day=1)
+            following = (
+                first.replace(year=first.year + 1, month=1)
+                if first.month == _MONTHS_OF_A_YEAR
+                else first.replace(month=first.month + 1)
+            )
+            return first, following
