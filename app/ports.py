@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from app.domain.budget import Budget
 from app.domain.caller import Caller
 from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.report import CostLine, CostQuery, Sums
@@ -232,8 +234,8 @@ class LedgerBook(Protocol):
         ...
 
     async def find(self, request_id: str, *, key_id: str | None = None) -> Receipt | None:
-        """The receipt, equal to the one that was settled; with `key_id` only if it belongs to that key. None too for a
-        text that is no request id."""
+        """The receipt, equal to the one that was settled; with `key_id` only if it belongs to that key and is no copy
+        for a shadow. None too for a text that is no request id."""
         ...
 
     async def latest(self, *, most: int, before: str | None = None) -> Sequence[Receipt]:
@@ -274,8 +276,9 @@ class KeyBook(Protocol):
 class Books:
     """What the books say of one period, read at one moment: `compiled` proves that the three agree.
 
-    `lines` are one a group and `by_hosting` one a hosting, both from the roll-ups; `ledger_charge` is the same sum
-    from the attempts themselves. What was refused before a dispatch stands under the hosting and target "".
+    `lines` are one a group, and one more for the copies of its requests that went to shadows, if any; `by_hosting` is
+    one a hosting, and all copies under `SHADOW`; both from the roll-ups. `ledger_charge` is the same sum from the
+    attempts themselves. What was refused before a dispatch stands under the hosting and target "".
     """
 
     lines: tuple[CostLine, ...]
@@ -289,6 +292,15 @@ class ReportBook(Protocol):
     async def read(self, query: CostQuery) -> Books:
         """Everything a cost report needs, from one snapshot. Raises ValueError for a query that
         `domain.ledger.report.checked` refuses. Grouped by key there are no latency histograms."""
+        ...
+
+
+class SpendBook(Protocol):
+    """What budgets have been spent of. Raises BooksAway."""
+
+    async def spent(self, budget: Budget, *, begin: datetime, end: datetime) -> Nanodollars:
+        """All charges booked for what the budget is of, from `begin` until before `end`, both aware, exact to the
+        microsecond; copies for shadows count. Its amount and period are not looked at."""
         ...
 
 
@@ -306,10 +318,19 @@ class RatesBook(Protocol):
 
 
 class Shelf(Protocol):
-    """The `policies/` directory."""
+    """The `policies/` directory. Every call may wait for a disk, and belongs into a thread of its own."""
+
+    def look(self) -> object:
+        """Compares equal to the look before unless something may have changed. Reads no file; never raises."""
+        ...
 
     def read(self) -> Mapping[str, str]:
-        """File name → text of every `*.yaml`, sorted by name. Raises SetupError when it cannot be read."""
+        """File name → text of every `*.yaml`, sorted by name; bytes that are not UTF-8 pass as lone surrogates, for
+        the compiler to name. Raises PolicyInvalid with a finding for each file that cannot be read."""
+        ...
+
+    def author(self) -> str:
+        """Who wrote what lies there now, for people. Never raises."""
         ...
 
 

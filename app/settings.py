@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     #: Spool, embedded Postgres, pepper, run files.
     data: Path = Path(".breakeven")
     policies: Path = Path("policies")
+    #: The directory of the files that `credential: file:NAME` means; without one such a credential is absent.
+    credentials: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
     console_host: str = "127.0.0.1"

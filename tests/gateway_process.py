@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from app.bootstrap import office
+from app.bootstrap.office import office
 from app.domain.ledger.receipt import Receipt
 from app.flows.keys import KeyWish, create_key
 from app.settings import Settings
@@ -161,8 +161,10 @@ class GatewayProcess:
             yield session
 
 
-def write_policy(directory: Path, *, targets: Mapping[str, str], rules: str | None = None, extra: str = "") -> Path:
-    """A policy of hosted targets, name → URL, all used by the model `chat` in this order."""
+def write_policy(
+    directory: Path, *, targets: Mapping[str, str], rules: str | None = None, extra: str = "", first_limits: str = "{}"
+) -> Path:
+    """A policy of hosted targets, name → URL, all used by the model `chat` in this order; the first has limits."""
     directory.mkdir(parents=True, exist_ok=True)
     lines = ["targets:"]
     for name, url in targets.items():
@@ -173,6 +175,7 @@ def write_policy(directory: Path, *, targets: Mapping[str, str], rules: str | No
             f"    url: {url}",
             "    model: upstream-model",
             "    can: [chat, completions, json_schema, tools]",
+            f"    limits: {first_limits if name == next(iter(targets)) else '{}'}",
         ]
     use = ", ".join(targets)
     lines += [

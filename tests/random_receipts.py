@@ -8,6 +8,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
+from app.domain.budget import BudgetSeen
 from app.domain.caller import Caller
 from app.domain.errors import FaultKind
 from app.domain.ledger.receipt import Attempt, Receipt
@@ -15,7 +16,8 @@ from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.facts import Endpoint, RequestFacts
-from app.domain.routing.plan import Candidate, Plan, Refusal, RefusalReason
+from app.domain.routing.plan import NOTHING_ELSE, Candidate, Plan, Refusal, RefusalReason, Witness
+from app.domain.routing.policy import Preference
 from app.domain.target import Circuit, Hosting, TargetSeen
 from app.domain.usage import Usage, UsageSource
 from tests.makers import NOON
@@ -56,12 +58,32 @@ callers = st.builds(
     expires_at_s=st.none() | st.floats(0, 1e11),
 )
 cards = st.builds(RateCard.of, prompt=prices, cached_prompt=prices, output=prices, origin=texts)
+#: Whatever a fleet may have measured: any finite number that is not negative, to its last bit.
+measured = st.none() | st.floats(min_value=0, allow_infinity=False)
 seen = st.builds(
     TargetSeen,
     in_flight=st.integers(0, 99),
     circuit=st.sampled_from(Circuit),
     credential_present=st.booleans(),
     rate_card=st.none() | cards,
+    waiting=st.none() | st.integers(0, 99),
+    saturation=measured,
+    predicted_ttft_ms=measured,
+    age_s=measured,
+    requests_left=st.none() | st.integers(0, 10**6),
+    tokens_left=st.none() | st.integers(0, 10**12),
+)
+budgets = st.builds(
+    BudgetSeen,
+    remaining_usd=st.floats(allow_nan=False, allow_infinity=False).filter(bool),
+    used=st.floats(min_value=0, allow_infinity=False),
+    days_left=st.integers(1, 31),
+)
+witnesses = st.just(NOTHING_ELSE) | st.builds(
+    Witness,
+    fleet=st.dictionaries(names, seen, max_size=2),
+    budgets=st.dictionaries(names, budgets, max_size=2),
+    spill_spent=st.none() | money,
 )
 candidates = st.lists(
     st.builds(
@@ -69,17 +91,34 @@ candidates = st.lists(
         target=names,
         rejected=st.none() | texts,
         filter=st.none() | texts,
+        held_back=st.none() | texts,
         expected_charge=st.none() | money,
+        cached_tokens=st.integers(0, 10**9),
+        marginal_charge=st.none() | money,
+        waiting_charge=st.none() | money,
         place=st.none() | st.integers(0, 8),
         seen=seen,
     ),
     max_size=3,
 ).map(tuple)
 plans = st.builds(
-    Plan, rule=names, prefer=st.just("listed"), order=st.lists(names, max_size=3).map(tuple), candidates=candidates
+    Plan,
+    rule=names,
+    prefer=st.sampled_from(Preference).map(str),
+    order=st.lists(names, max_size=3).map(tuple),
+    candidates=candidates,
+    home=st.none() | names,
+    spilled=st.booleans(),
+    shadow=st.none() | names,
+    witness=witnesses,
 )
 refusals = st.builds(
-    Refusal, reason=st.sampled_from(RefusalReason), rule=st.none() | names, message=texts, candidates=candidates
+    Refusal,
+    reason=st.sampled_from(RefusalReason),
+    rule=st.none() | names,
+    message=texts,
+    candidates=candidates,
+    witness=witnesses,
 )
 
 
@@ -100,8 +139,14 @@ def receipts(draw: Callable[..., object]) -> Receipt:
             output_tokens_most=st.none() | st.integers(0, 10**9),
             n=st.integers(1, 8),
             has_tools=st.booleans(),
+            has_images=st.booleans(),
+            has_audio=st.booleans(),
+            json_schema=st.booleans(),
             data_class=texts,
             deadline_s=st.none() | seconds,
+            priority=st.integers(-9, 9),
+            session=digests | st.just(""),
+            prefix_tokens=st.integers(0, 10**9),
             tags=st.lists(texts, max_size=2).map(tuple),
             caller=callers,
         )
@@ -122,6 +167,7 @@ def receipts(draw: Callable[..., object]) -> Receipt:
             duration_s=seconds,
             overhead_s=seconds,
             flags=flags,
+            shadow_of=st.none() | st.uuids().map(str),
         )
     )
 

@@ -16,7 +16,7 @@ from app.api.wire.openai import error_body
 from app.domain.caller import Caller
 from app.domain.errors import BreakevenError
 from app.domain.ledger.receipt import Receipt
-from app.domain.ledger.view import receipt_view
+from app.domain.ledger.view import callers_view
 from app.flows.gateway import Gateway
 from app.live.keys import KnownKeys
 from app.ports import BooksAway, Clock, LedgerBook
@@ -118,7 +118,7 @@ def _of_the_caller(rooms: ColdRooms) -> APIRouter:
         found = await _find(request_id, who, rooms)
         if found is None:
             return _error(404, "this key has no receipt of that id", code="receipt_not_found")
-        return JSONResponse(receipt_view(found))
+        return JSONResponse(callers_view(found))
 
     return router
 

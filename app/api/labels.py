@@ -16,8 +16,8 @@ _REQUEST_ID = b"x-request-id"
 
 
 def read_labels(headers: list[tuple[bytes, bytes]]) -> Labels:
-    """The labels among `x-…` headers: x-breakeven-data-class, -deadline-s, -priority, -tags (by commas), and the
-    caller's own x-request-id. Raises BadRequest for a value out of bounds; all other headers are ignored."""
+    """The labels among `x-…` headers: x-breakeven-data-class, -deadline-s, -priority, -tags (by commas), -session,
+    and the caller's own x-request-id. Raises BadRequest for a value out of bounds; all other headers are ignored."""
     found = {name: value for name, value in headers if name.startswith(_PREFIX) or name == _REQUEST_ID}
     if not found:
         return NO_LABELS
@@ -37,6 +37,7 @@ def read_labels(headers: list[tuple[bytes, bytes]]) -> Labels:
         priority=int(priority),
         tags=tags,
         caller_label=text.get("x-request-id"),
+        session=text.get("x-breakeven-session", ""),
     )
 
 

@@ -58,7 +58,8 @@ _FAILED: dict[FaultKind, tuple[int, str]] = {
 
 #: Filters whose "no" lies in the request itself: repeating it will not help.
 _REQUESTS_OWN = frozenset({"endpoint", "features", "context"})
-_PASSING = frozenset({"circuit", "room"})
+#: Filters whose "no" passes with time.
+_PASSING = frozenset({"circuit", "rate", "room", "queue", "spill_cap"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ import socket
 import sys
 
 from app.bootstrap.logging_out import logging_to
-from app.bootstrap.policy import read_policy
+from app.bootstrap.policy_archive import policy_archive
+from app.bootstrap.policy_keeping import PolicyLog, open_policy, policy_keeper
 from app.bootstrap.postgres import database_url
 from app.bootstrap.run_files import metrics_of_all
 from app.bootstrap.serving import listening, run, serve, stop_on_signals
@@ -25,7 +26,7 @@ from app.live.fleet import Fleet
 from app.live.keys import KnownOperator
 from app.live.policy_slot import PolicySlot
 from app.ports import BooksAway, RatesBook
-from app.providers.credentials import EnvironmentCredentials
+from app.providers.credentials import NamedCredentials
 from app.settings import Settings
 from app.storage.engine import Database
 from app.storage.key_book import PostgresKeyBook
@@ -43,7 +44,6 @@ _QUARANTINED = re.compile(rb"^breakeven_spool_quarantined\S* (\S+)$", re.MULTILI
 
 def serve_console(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises SetupError when it cannot start."""
-    read_policy(settings)
     with (
         contextlib.closing(
             listening(settings.console_host, settings.console_port, variable="BREAKEVEN_CONSOLE_PORT")
@@ -55,14 +55,15 @@ def serve_console(settings: Settings) -> None:
 
 async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
     stop = stop_on_signals()
-    slot = PolicySlot(read_policy(settings).policy)
-    fleet = Fleet(has_credential=EnvironmentCredentials(os.environ).is_present)
-    fleet.follow(slot.current)
+    fleet = Fleet(has_credential=NamedCredentials(os.environ, directory=settings.credentials).is_present)
     clock = SystemClock()
     peppers = PepperFile(settings.data / "pepper", random_bytes=random_bytes).open()
     with logging_to(sys.stdout.fileno(), level=settings.log_level):
         async with Database(url, application="breakeven console") as database:
             rates = PostgresRatesBook(database)
+            keeper = policy_keeper(settings, database, PolicyLog())
+            slot = await open_policy(keeper)
+            fleet.follow(slot.current)
 
             async def health() -> Health:
                 return await _health(settings, rates, fleet, slot, at_s=clock.monotonic_s())
@@ -79,16 +80,21 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                     keys=PostgresKeyBook(database),
                     peppers=peppers,
                     random_bytes=random_bytes,
+                    archive=policy_archive(settings, database),
                     policy=lambda: slot.current,
+                    policy_status=lambda: slot.status,
                     fleet=lambda: fleet.view(at_s=clock.monotonic_s()),
                     health=health,
                     metrics=metrics,
                 )
             )
             async with asyncio.TaskGroup() as group:
-                fresh = group.create_task(keep_rates_fresh(rates, fleet, slot))
+                beside = [
+                    group.create_task(work) for work in (keep_rates_fresh(rates, fleet, slot), keeper.keep(fleet))
+                ]
                 await serve(app, listener, stop=stop, drain_s=DRAIN_S)
-                fresh.cancel()
+                for task in beside:
+                    task.cancel()
 
 
 def _operator(settings: Settings, peppers: Peppers) -> KnownOperator:
@@ -113,7 +119,7 @@ def _operator(settings: Settings, peppers: Peppers) -> KnownOperator:
 
 async def _health(settings: Settings, rates: RatesBook, fleet: Fleet, slot: PolicySlot, *, at_s: float) -> Health:
     try:
-        await refresh_rates(rates, fleet, slot.current)
+        await refresh_rates(rates, fleet, slot)
         postgres_up = True
     except BooksAway:
         postgres_up = False
@@ -121,6 +127,7 @@ async def _health(settings: Settings, rates: RatesBook, fleet: Fleet, slot: Poli
     return Health(
         postgres_up=postgres_up,
         policy_digest=slot.current.digest,
+        policy_warning=slot.status.warning(),
         targets=target_states(slot.current, fleet.view(at_s=at_s)),
         spool_depth=_sum(_DEPTH, texts),
         spool_quarantined=_sum(_QUARANTINED, texts),

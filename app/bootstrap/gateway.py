@@ -17,22 +17,26 @@ from app.api.hot import HotRoutes
 from app.api.problems import status_of
 from app.bootstrap.logging_out import logging_to
 from app.bootstrap.policy import read_policy
+from app.bootstrap.policy_keeping import PolicyLog, check_start, open_policy, policy_keeper
 from app.bootstrap.postgres import database_url
 from app.bootstrap.run_files import metrics_socket
 from app.bootstrap.serving import listening, run, serve, serve_in_processes, stop_on_signals
-from app.domain.errors import SetupError
-from app.domain.routing.policy import Policy
+from app.domain.errors import PolicyInvalid, SetupError
 from app.domain.target import Target
-from app.flows.gateway import Gateway
+from app.flows.budgets_watch import watch_budgets
+from app.flows.gateway import Copy, Gateway
 from app.flows.keys import keep_fresh, refresh_keys
+from app.flows.policy_reload import PolicyKeeper
 from app.flows.rates import keep_rates_fresh, refresh_rates
+from app.flows.shadow import send_copies
 from app.flows.ship import drain, ship
 from app.live.fleet import Fleet
 from app.live.keys import KnownKeys
 from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
+from app.live.shadows import Shadows
 from app.ports import BooksAway, Provider
-from app.providers.credentials import EnvironmentCredentials
+from app.providers.credentials import NamedCredentials
 from app.providers.http import http_client
 from app.providers.openai_native import OpenAiProvider
 from app.settings import MIB, Settings
@@ -42,6 +46,7 @@ from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.partitions import ensure_partitions
 from app.storage.pepper import PepperFile
 from app.storage.rates_book import PostgresRatesBook
+from app.storage.spend_book import PostgresSpendBook
 from app.storage.spool import Spool, SpoolLimits
 from app.system import RandomIds, SystemClock, jitter, random_bytes
 from app.telemetry.logs import ReceiptLog
@@ -57,12 +62,19 @@ PARTITIONS_EVERY_S = 86_400.0
 
 
 def serve_gateway(settings: Settings, *, workers: int = 1) -> None:
-    """Serve until SIGTERM or SIGINT. Raises SetupError when it cannot start."""
-    read_policy(settings)
+    """Serve until SIGTERM or SIGINT. Raises SetupError or PolicyInvalid when it cannot start."""
+    try:
+        read_policy(settings)
+        is_valid = True
+    except PolicyInvalid:
+        # A revision that was in force may serve in the place of these files.
+        is_valid = False
     with (
         contextlib.closing(listening(settings.host, settings.port, variable="BREAKEVEN_PORT")) as listener,
         database_url(settings) as url,
     ):
+        if not is_valid:
+            check_start(settings, url)
         if workers == 1:
             _one_process(settings, url, listener)
         else:
@@ -87,6 +99,9 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
                         _keep_partitions(rooms.database, clock),
                         watch_loop(rooms.metrics.loop_lagged, clock=clock),
+                        rooms.policy_keeper.keep(rooms.gateway.fleet),
+                        watch_budgets(rooms.spend_book, rooms.gateway.budgets, rooms.gateway.policy, clock=clock),
+                        send_copies(rooms.gateway, ids=RandomIds(), report_bug=_report_bug),
                     )
                 ]
                 LOG.info("gateway serves", extra={"fields": {"port": settings.port, "pid": os.getpid()}})
@@ -105,59 +120,60 @@ class _Rooms:
     ledger: PostgresLedgerBook
     key_book: PostgresKeyBook
     rates_book: PostgresRatesBook
+    spend_book: PostgresSpendBook
     database: Database
     keys: KnownKeys
     metrics: PrometheusReadings
+    policy_keeper: PolicyKeeper
 
 
 @contextlib.asynccontextmanager
 async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: LineSink) -> AsyncIterator[_Rooms]:
-    policy = _policy(settings)
-    fleet = Fleet(has_credential=_credentials().is_present)
-    fleet.follow(policy.current)
+    fleet = Fleet(has_credential=_credentials(settings).is_present)
     keys = KnownKeys(PepperFile(settings.data / "pepper", random_bytes=random_bytes).open())
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
         key_book, rates_book = PostgresKeyBook(database), PostgresRatesBook(database)
-        await _first_look(key_book, keys, rates_book, fleet, policy.current)
+        policy_log = PolicyLog()
+        keeper = policy_keeper(settings, database, policy_log)
+        policy = await open_policy(keeper)
+        await _first_look(key_book, keys, rates_book, fleet, policy)
         spool = await stack.enter_async_context(_spool(settings, clock))
         client = http_client()
         stack.push_async_callback(client.close)
-        metrics = _metrics(policy, fleet, spool, sink)
+        shadows: Shadows[Copy] = Shadows()
+        metrics = _metrics(policy, fleet, spool, sink, shadows)
+        policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
         gateway = Gateway(
             clock=clock,
             policy=policy,
             fleet=fleet,
             journal=spool,
-            provider_of=_only(OpenAiProvider(client, _credentials())),
+            provider_of=_only(OpenAiProvider(client, _credentials(settings))),
             readings=AllReadings(metrics, ReceiptLog(sink)),
             recent=RecentReceipts(),
             status_of=status_of,
+            shadows=shadows,
         )
         ledger = PostgresLedgerBook(database)
         yield _Rooms(
-            app=_app(settings, gateway, keys=keys, ledger=ledger, readiness=lambda: _readiness(spool, metrics)),
+            app=_app(settings, gateway, keys=keys, ledger=ledger, readiness=lambda: _readiness(spool, metrics, policy)),
             gateway=gateway,
             spool=spool,
             ledger=ledger,
             key_book=key_book,
             rates_book=rates_book,
+            spend_book=PostgresSpendBook(database),
             database=database,
             keys=keys,
             metrics=metrics,
+            policy_keeper=keeper,
         )
 
 
-def _policy(settings: Settings) -> PolicySlot:
-    compiled = read_policy(settings)
-    for finding in compiled.findings:
-        LOG.warning(str(finding))
-    return PolicySlot(compiled.policy)
-
-
-def _credentials() -> EnvironmentCredentials:
-    return EnvironmentCredentials(os.environ)
+def _credentials(settings: Settings) -> NamedCredentials:
+    return NamedCredentials(os.environ, directory=settings.credentials)
 
 
 def _only(provider: Provider) -> Callable[[Target], Provider]:
@@ -175,14 +191,18 @@ def _spool(settings: Settings, clock: SystemClock) -> contextlib.AbstractAsyncCo
     )
 
 
-def _metrics(policy: PolicySlot, fleet: Fleet, spool: Spool, sink: LineSink) -> PrometheusReadings:
+def _metrics(
+    policy: PolicySlot, fleet: Fleet, spool: Spool, sink: LineSink, shadows: Shadows[Copy]
+) -> PrometheusReadings:
     return PrometheusReadings(
         Gauges(
             policy_digest=lambda: policy.current.digest,
+            policy_refused=lambda: policy.status.refused is not None or policy.status.pin_refused is not None,
             in_flight=fleet.in_flight,
             spool_depth=lambda: spool.depth,
             spool_quarantined=lambda: spool.quarantined,
             log_lines_dropped=lambda: sink.dropped,
+            shadows_dropped=shadows.dropped,
         )
     )
 
@@ -224,21 +244,23 @@ async def _keep_partitions(database: Database, clock: SystemClock) -> None:
 
 
 async def _first_look(
-    key_book: PostgresKeyBook, keys: KnownKeys, rates_book: PostgresRatesBook, fleet: Fleet, policy: Policy
+    key_book: PostgresKeyBook, keys: KnownKeys, rates_book: PostgresRatesBook, fleet: Fleet, slot: PolicySlot
 ) -> None:
     """Know keys and prices before the first request. A gateway that knows no key would refuse everybody."""
     try:
         await refresh_keys(key_book, keys)
-        await refresh_rates(rates_book, fleet, policy)
+        await refresh_rates(rates_book, fleet, slot)
     except BooksAway as fault:
         raise SetupError(str(fault)) from fault
 
 
-def _readiness(spool: Spool, metrics: PrometheusReadings) -> Readiness:
+def _readiness(spool: Spool, metrics: PrometheusReadings, policy: PolicySlot) -> Readiness:
     refusing: Mapping[str, str] = {} if spool.trouble is None else {"spool": spool.trouble}
-    warnings: Mapping[str, str] = {}
+    warnings: dict[str, str] = {}
     if metrics.postgres_up is False:
-        warnings = {"postgres": f"it is away; {spool.depth} receipts wait in the spool, and requests are still served"}
+        warnings["postgres"] = f"it is away; {spool.depth} receipts wait in the spool, and requests are still served"
+    if (edited := policy.status.warning()) is not None:
+        warnings["policy"] = edited
     return Readiness(refusing=refusing, warnings=warnings)
 
 

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from app.bootstrap.policy import read_policy
+from app.bootstrap.policy_archive import policy_archive
 from app.bootstrap.postgres import database_url
 from app.domain.errors import SetupError
 from app.domain.keys import Peppers
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Hosting
 from app.flows.calibrate import Measuring, calibrate
+from app.flows.policy_archive import PolicyArchive
 from app.ports import Clock, KeyBook, LedgerBook, RatesBook, ReportBook
-from app.providers.credentials import EnvironmentCredentials
+from app.providers.credentials import NamedCredentials
 from app.providers.http import http_client
 from app.providers.openai_native import OpenAiProvider
 from app.providers.version import engine_version
@@ -38,6 +40,8 @@ class Office:
     ledger: LedgerBook
     reports: ReportBook
     rates: RatesBook
+    #: Policies by name and digest, and past decisions.
+    archive: PolicyArchive
     clock: Clock
     peppers: Peppers
     operator_key: OperatorKeyFile
@@ -55,6 +59,7 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
                 ledger=PostgresLedgerBook(database),
                 reports=PostgresReportBook(database),
                 rates=PostgresRatesBook(database),
+                archive=policy_archive(settings, database),
                 clock=SystemClock(),
                 peppers=PepperFile(settings.data / "pepper", random_bytes=random_bytes).open(),
                 operator_key=OperatorKeyFile(settings.data / "operator-key", random_bytes=random_bytes),
@@ -76,7 +81,7 @@ async def measure_target(settings: Settings, *, target: str, progress: Callable[
         rates = await calibrate(
             Measuring(
                 target=known,
-                provider=OpenAiProvider(client, EnvironmentCredentials(os.environ)),
+                provider=OpenAiProvider(client, NamedCredentials(os.environ, directory=settings.credentials)),
                 clock=clock,
                 engine_version=await engine_version(known.url, kind=known.kind),
                 seed=RandomIds().request_id(at_us=clock.unix_us()),

@@ -8,5 +8,5 @@ from app.storage.shelf import PolicyShelf
 
 
 def read_policy(settings: Settings) -> Compiled:
-    """The compiled policy of this directory, with its warnings. Raises PolicyInvalid, or SetupError without files."""
+    """The compiled policy of this directory, with its warnings. Raises PolicyInvalid."""
     return compile_policy(PolicyShelf(settings.policies).read())

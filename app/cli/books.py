@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from app.bootstrap import Office, office
+from app.bootstrap.office import Office, office
 from app.bootstrap.postgres import DATABASE, embedded
 from app.settings import Settings, read_settings
 from app.storage.embedded_errors import EmbeddedError

@@ -1,21 +1,33 @@
-"""`breakeven policy …`: what ops wrote, checked as the gateway checks it."""
+"""`breakeven policy …`: what ops wrote, checked as the gateway checks it; and the door to the other policy commands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from app.bootstrap import read_policy
+from app.bootstrap.policy import read_policy
+from app.cli.on_demand import Commands, group_of, listed
 from app.cli.output import AsJson, write_json
 from app.domain.errors import PolicyInvalid
-from app.domain.findings import Finding, Severity
+from app.domain.findings import Finding, Severity, finding_view
 from app.settings import read_settings
 
-app = typer.Typer(no_args_is_help=True, help="Check the policy files.")
+#: Commands in files of their own, loaded when they are asked for: name → module, function there, line in the help.
+COMMANDS: Final[Commands] = {
+    "explain": ("app.cli.policy_explain", "explain", "Why a request went where it went, or where one would go."),
+    "diff": ("app.cli.policy_history", "diff", "What differs between two policies, and which requests would move."),
+    "history": ("app.cli.policy_history", "history", "Every revision that was in force or was offered."),
+    "rollback": ("app.cli.policy_history", "rollback", "Pin an old revision until it is released."),
+    "release": ("app.cli.policy_history", "release", "Release the pin: the files decide again."),
+    "test": ("app.cli.policy_test", "try_scenarios", "Run the scenarios; --mutate tells what they do not notice."),
+    "schema": ("app.cli.policy_schema", "schema", "The JSON Schema of a policy file, for editors."),
+}
+
+app = typer.Typer(cls=group_of(COMMANDS), no_args_is_help=True, help="Check the policy files, and all around them.")
 
 
 class Format(StrEnum):
@@ -28,7 +40,7 @@ class Format(StrEnum):
 
 @app.callback()
 def policy() -> None:
-    """Check the policy files."""
+    """Check the policy files, and all around them."""
 
 
 @app.command(help="Every finding with file and line. Exit status 1 when the policy may not go live.")
@@ -48,6 +60,9 @@ def check(
     _write(compiled.findings, digest=compiled.policy.digest, format=Format.JSON if json else format)
 
 
+listed(app, COMMANDS)
+
+
 def _write(findings: Sequence[Finding], *, digest: str | None, format: Format) -> None:
     match format:
         case Format.JSON:
@@ -64,19 +79,6 @@ def _write(findings: Sequence[Finding], *, digest: str | None, format: Format) -
             warnings = len(findings) - errors
             verdict = f"valid, digest {digest}" if digest is not None else "not valid: the gateway would refuse it"
             print(f"{errors} errors, {warnings} warnings: {verdict}")
-
-
-def finding_view(finding: Finding) -> dict[str, object]:
-    """A finding as plain values."""
-    return {
-        "file": finding.file,
-        "line": finding.line,
-        "column": finding.column,
-        "severity": finding.severity.value,
-        "code": finding.code,
-        "message": finding.message,
-        "mend": finding.mend,
-    }
 
 
 def _annotation(finding: Finding) -> str:

@@ -25,6 +25,8 @@ def receipt_lines(view: View) -> Iterator[tuple[str, str]]:
     """Label and text of each line; a label that is empty goes on with the one before."""
     yield "receipt", str(view["id"])
     yield "at", f"{view['at']}, key {view['key']}, team {view['team']}, cost centre {view['cost_centre']}"
+    if "shadow_of" in view:
+        yield "copy", f"for a shadow, of request {view['shadow_of']}; nobody was shown its answer"
     yield "route", _route(view)
     for place, sentence in enumerate(view["why"]):
         yield "why" if place == 0 else "", str(sentence)

@@ -10,8 +10,11 @@ from app.console.books import books_router
 from app.console.guard import Guard
 from app.console.health import health_router
 from app.console.keys import keys_router
+from app.console.openapi import openapi_router
 from app.console.page import CONTENT_POLICY, page_router
 from app.console.policy import policy_router
+from app.console.policy_history import policy_history_router
+from app.console.policy_trial import policy_trial_router
 from app.console.problems import teach
 from app.console.rooms import ConsoleRooms
 
@@ -31,6 +34,9 @@ def console_app(rooms: ConsoleRooms) -> FastAPI:
     app.include_router(books_router(rooms, operator))
     app.include_router(keys_router(rooms, operator))
     app.include_router(policy_router(rooms, operator))
+    app.include_router(policy_history_router(rooms, operator))
+    app.include_router(policy_trial_router(rooms, operator))
+    app.include_router(openapi_router(app, operator))
     app.include_router(page_router(rooms, OperatorPage(rooms.operator)))
     teach(app)
     return app

@@ -22,6 +22,8 @@ class Health:
 
     postgres_up: bool
     policy_digest: str
+    #: What somebody should look at, such as files that were refused; the policy in force serves all the same.
+    policy_warning: str | None = None
     targets: Mapping[str, str] = field(default_factory=dict)
     spool_depth: int | None = None
     spool_quarantined: int | None = None
@@ -58,6 +60,7 @@ def health_router(health: Callable[[], Awaitable[Health]], metrics: Callable[[],
         answer = {
             "status": "not ready" if wrong else "ready",
             "because": wrong,
+            "warnings": {} if seen.policy_warning is None else {"policy": seen.policy_warning},
             "postgres": "up" if seen.postgres_up else "away",
             "spool_depth": seen.spool_depth,
             "spool_quarantined": seen.spool_quarantined,

@@ -10,10 +10,12 @@ from fastapi.responses import JSONResponse, Response
 
 from app.console.access import OperatorOnly
 from app.console.health import target_states
+from app.console.policy_status import status_view
 from app.console.rooms import ConsoleRooms
 from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.policy import Policy, Route, Rule
 from app.domain.target import Target, TargetSeen
+from app.live.policy_slot import PolicyStatus
 
 
 def policy_router(rooms: ConsoleRooms, operator: OperatorOnly) -> APIRouter:
@@ -22,16 +24,17 @@ def policy_router(rooms: ConsoleRooms, operator: OperatorOnly) -> APIRouter:
 
     @router.get("/policy", dependencies=[Depends(operator)])
     async def policy() -> Response:
-        return JSONResponse(policy_view(rooms.policy(), rooms.fleet()))
+        return JSONResponse(policy_view(rooms.policy(), rooms.fleet(), status=rooms.policy_status()))
 
     return router
 
 
-def policy_view(policy: Policy, fleet: Mapping[str, TargetSeen]) -> dict[str, object]:
-    """Digest, targets and routes as a JSON-ready mapping. Credentials appear as references only."""
+def policy_view(policy: Policy, fleet: Mapping[str, TargetSeen], *, status: PolicyStatus) -> dict[str, object]:
+    """Digest, status, targets and routes as a JSON-ready mapping. Credentials appear as references only."""
     states = target_states(policy, fleet)
     return {
         "digest": policy.digest,
+        "status": status_view(status),
         "timezone": str(policy.timezone),
         "targets": {
             name: _target(target, fleet.get(name, TargetSeen()), state=states[name])

@@ -13,8 +13,18 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from app.console.access import PageLocked, WrongRole
-from app.domain.errors import BadRequest, BodyTooLarge, BreakevenError, RequestRejected, Unauthenticated
+from app.domain.errors import (
+    BadRequest,
+    BodyTooLarge,
+    BreakevenError,
+    PolicyInvalid,
+    RequestRejected,
+    Unauthenticated,
+)
+from app.domain.findings import finding_view
 from app.domain.ledger.report import BooksDisagree
+from app.flows.policy_archive import NotValid, RevisionUnknown
+from app.flows.policy_replay import RequestUnknown
 from app.ports import BooksAway
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -34,6 +44,8 @@ _TABLE: Final[tuple[tuple[type[BreakevenError], int, str, Mapping[str, str]], ..
     (PageLocked, 401, "invalid_operator_key", _BASIC),
     (Unauthenticated, 401, "invalid_operator_key", _BEARER),
     (NotFound, 404, "not_found", {}),
+    (RequestUnknown, 404, "not_found", {}),
+    (RevisionUnknown, 404, "revision_unknown", {}),
     (WrongRole, 403, "wrong_role", {}),
     (BodyTooLarge, 413, "body_too_large", {"connection": "close"}),
     (BadRequest, 400, "invalid_request", {}),
@@ -44,6 +56,7 @@ _TABLE: Final[tuple[tuple[type[BreakevenError], int, str, Mapping[str, str]], ..
 def teach(app: FastAPI) -> None:
     """From now on every failure of this application is JSON that says what to do."""
     app.add_exception_handler(BreakevenError, _on_breakeven)
+    app.add_exception_handler(PolicyInvalid, _on_invalid_policy)
     app.add_exception_handler(BooksAway, _on_books_away)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
@@ -58,7 +71,7 @@ def problem(
     return JSONResponse({"error": error}, status_code=status, headers=dict(headers or {}))
 
 
-async def body_of(request: Request, form: type[Form]) -> Form:
+async def body_of(request: Request, form: type[Form], *, most_bytes: int = LARGEST_BODY_BYTES) -> Form:
     """The request's JSON body as the form. To be called after the role was checked, so that nobody else is read.
 
     Raises BodyTooLarge, and BadRequest naming every field at fault.
@@ -66,8 +79,8 @@ async def body_of(request: Request, form: type[Form]) -> Form:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_BODY_BYTES:
-            raise BodyTooLarge(f"the body is over {LARGEST_BODY_BYTES} bytes; send less")
+        if len(body) > most_bytes:
+            raise BodyTooLarge(f"the body is over {most_bytes} bytes; send less")
     try:
         return form.model_validate_json(bytes(body))
     except ValidationError as fault:
@@ -100,6 +113,17 @@ async def _on_breakeven(request: Request, error: Exception) -> Response:
         if isinstance(error, kind):
             return problem(status, str(error), code=named or code, param=param, headers=headers)
     return await _on_bug(request, error)
+
+
+async def _on_invalid_policy(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PolicyInvalid)
+    named = error.name if isinstance(error, NotValid) else "files"
+    message = f"{named} is no valid policy for this version, so nothing was done: mend what `findings` names"
+    answer = {
+        "error": {"message": message, "code": "policy_invalid", "param": None},
+        "findings": [finding_view(finding) for finding in error.findings],
+    }
+    return JSONResponse(answer, status_code=422)
 
 
 async def _on_books_away(request: Request, error: Exception) -> Response:

@@ -12,7 +12,9 @@ from app.domain.keys import Peppers
 from app.domain.routing.policy import Policy
 from app.domain.target import TargetSeen
 from app.flows.keys import RandomBytes
+from app.flows.policy_archive import PolicyArchive
 from app.live.keys import KnownOperator
+from app.live.policy_slot import PolicyStatus
 from app.ports import Clock, KeyBook, LedgerBook, ReportBook
 
 _MICROSECONDS = 1_000_000
@@ -30,7 +32,9 @@ class ConsoleRooms:
     keys: KeyBook
     peppers: Peppers
     random_bytes: RandomBytes
+    archive: PolicyArchive
     policy: Callable[[], Policy]
+    policy_status: Callable[[], PolicyStatus]
     fleet: Callable[[], Mapping[str, TargetSeen]]
     health: Callable[[], Awaitable[Health]]
     metrics: Callable[[], Awaitable[bytes]]

@@ -6,29 +6,50 @@ from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 
-from app.documents.conditions import CelCondition
+from app.documents.budgets import WrittenBudget
+from app.documents.conditions import CelCondition, preparing
+from app.documents.defaults import with_defaults
 from app.documents.gather import Gathered, Placed
 from app.documents.policy import (
     PROVIDER_URLS,
+    Prefer,
     WrittenModel,
+    WrittenPreference,
     WrittenRule,
+    WrittenShadow,
+    WrittenSpill,
     WrittenTarget,
     WrittenTimeouts,
-    WrittenWeights,
 )
-from app.documents.rates import WrittenTargetRates
+from app.documents.rates import WrittenMachinePrice, WrittenTargetRates
+from app.domain.budget import Budget, Every
+from app.domain.money import ZERO, Nanodollars, from_dollars
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
-from app.domain.routing.policy import Policy, Preference, Route, Rule, Timeouts
+from app.domain.routing.policy import (
+    Policy,
+    Preference,
+    Recovery,
+    Route,
+    Rule,
+    Shadow,
+    Spill,
+    Timeouts,
+)
 from app.domain.target import Capability, Hosting, Machine, Target
 
 #: What stands for the engine's version in rates that the policy gives.
 GIVEN = "given in the policy"
 
+_MILLION = 1_000_000
+#: What a model is that says nothing: the product's defaults.
+_USUAL = Route(model="", rules=())
+
 
 def assembled(gathered: Gathered, *, conditions: Mapping[tuple[str, int], CelCondition], digest: str) -> Policy:
     """The policy. `gathered` has no errors; `conditions` has every `when`, by model and place of its rule."""
-    prices = {name: placed.written.usd_per_hour for name, placed in gathered.machine_prices.items() if placed.written}
+    machines = {name: placed.written for name, placed in gathered.machine_prices.items() if placed.written}
+    prices = {name: machine.usd_per_hour for name, machine in machines.items()}
     rates = {name: placed.written for name, placed in gathered.target_rates.items() if placed.written}
     targets = {name: placed.written for name, placed in gathered.targets.items() if placed.written}
     given = {
@@ -40,24 +61,32 @@ def assembled(gathered: Gathered, *, conditions: Mapping[tuple[str, int], CelCon
         digest=digest,
         targets=MappingProxyType(
             {
-                name: _target(name, target, rate_card=_rate_card(target, rates.get(name), given.get(name), prices))
+                name: _target(
+                    name,
+                    target,
+                    rate_card=_rate_card(target, rates.get(name), given.get(name), prices),
+                    marginal_ppm=_marginal_ppm(target, machines),
+                )
                 for name, target in targets.items()
             }
         ),
         routes=MappingProxyType(
             {
-                name: _route(placed, placed.written, conditions)
+                name: _route(placed, with_defaults(placed.written, gathered.usual), conditions)
                 for name, placed in gathered.models.items()
                 if placed.written
             }
         ),
         timezone=gathered.timezone,
+        budgets=MappingProxyType(
+            {name: _budget(name, placed.written) for name, placed in gathered.budgets.items() if placed.written}
+        ),
         machine_usd_per_hour=MappingProxyType(prices),
         given_rates=MappingProxyType(given),
     )
 
 
-def _target(name: str, written: WrittenTarget, *, rate_card: RateCard | None) -> Target:
+def _target(name: str, written: WrittenTarget, *, rate_card: RateCard | None, marginal_ppm: int) -> Target:
     kind = written.engine or written.provider
     url = written.url or PROVIDER_URLS.get(written.provider or "")
     assert kind is not None
@@ -72,6 +101,11 @@ def _target(name: str, written: WrittenTarget, *, rate_card: RateCard | None) ->
         can=frozenset(Capability(word) for word in written.can),
         context_tokens=written.context_tokens,
         in_flight_most=written.limits.in_flight,
+        waiting_most=written.limits.waiting,
+        requests_per_minute=written.limits.requests_per_minute,
+        tokens_per_minute=written.limits.tokens_per_minute,
+        data_classes=None if written.data_classes is None else frozenset(written.data_classes),
+        marginal_ppm=marginal_ppm,
         credential=written.credential,
         machine=None if machine is None else Machine(type=machine.type, count=machine.count),
         rate_card=rate_card,
@@ -91,6 +125,14 @@ def _rate_card(
     return standard_card(usd_per_hour=usd_per_hour, rates=given, origin=f"policy, {GIVEN}")
 
 
+def _marginal_ppm(target: WrittenTarget, machines: Mapping[str, WrittenMachinePrice]) -> int:
+    """What one more request really costs, in millionths of its standard charge."""
+    if target.machine is None:
+        return 0
+    machine = machines[target.machine.type]
+    return round(machine.marginal_usd_per_hour / machine.usd_per_hour * _MILLION)
+
+
 def _given_rates(name: str, *, model: str, rates: WrittenTargetRates) -> MeasuredRates:
     assert rates.measured is not None
     return MeasuredRates(
@@ -105,16 +147,23 @@ def _given_rates(name: str, *, model: str, rates: WrittenTargetRates) -> Measure
 def _route(
     placed: Placed[WrittenModel], written: WrittenModel, conditions: Mapping[tuple[str, int], CelCondition]
 ) -> Route:
+    whens = [
+        conditions[placed.name, index] for index in range(len(written.rules)) if (placed.name, index) in conditions
+    ]
     return Route(
         model=placed.name,
         rules=tuple(
             _rule(placed, index, rule, when=conditions.get((placed.name, index)))
             for index, rule in enumerate(written.rules)
         ),
-        attempts=written.attempts,
+        attempts=_USUAL.attempts if written.attempts is None else written.attempts,
         timeouts=_timeouts(written.timeouts),
+        recovery=_USUAL.recovery if written.recovery is None else Recovery(written.recovery),
         output_tokens_default=_output_default(written),
         output_tokens_most=written.output_tokens.most,
+        reads_fleet=tuple(sorted({name for when in whens for name in when.reads_fleet})),
+        reads_budgets=tuple(sorted({name for when in whens for name in when.reads_budgets})),
+        prepare=preparing(whens),
     )
 
 
@@ -122,20 +171,63 @@ def _output_default(written: WrittenModel) -> int:
     """As written; otherwise the product's default, but not over what the model allows."""
     if written.output_tokens.default is not None:
         return written.output_tokens.default
-    usual = Route(model="", rules=()).output_tokens_default
+    usual = _USUAL.output_tokens_default
     return usual if written.output_tokens.most is None else min(usual, written.output_tokens.most)
 
 
 def _rule(placed: Placed[WrittenModel], index: int, written: WrittenRule, *, when: CelCondition | None) -> Rule:
-    prefer = written.prefer
+    prefer, weights, per_second = _preference(written.prefer)
     line = placed.page.mark((*placed.path, "rules", index)).line
     return Rule(
         name=written.name,
         when=when,
         use=tuple(written.use),
-        prefer=Preference.WEIGHTED if isinstance(prefer, WrittenWeights) else Preference(prefer),
-        weights=MappingProxyType(dict(prefer.weighted) if isinstance(prefer, WrittenWeights) else {}),
+        prefer=prefer,
+        weights=MappingProxyType(weights),
+        per_second=per_second,
+        spill=None if written.spill is None else _spill(written.spill),
+        keeps_sessions=written.affinity == "session",
+        waits=bool(written.wait),
+        shadow=None if written.shadow is None else _shadow(written.shadow),
         written_at=f"{placed.page.file}:{line}",
+    )
+
+
+def _preference(prefer: Prefer | None) -> tuple[Preference, dict[str, int], Nanodollars]:
+    """How the rule orders, its weights, and what a second is worth."""
+    if not isinstance(prefer, WrittenPreference):
+        return Preference.LISTED if prefer is None else Preference(prefer), {}, ZERO
+    if prefer.usd_per_second is not None:
+        return Preference.BALANCED, {}, from_dollars(prefer.usd_per_second)
+    return Preference.WEIGHTED, dict(prefer.weighted or {}), ZERO
+
+
+def _spill(written: WrittenSpill) -> Spill:
+    ms, usd = written.predicted_ttft_ms, written.max_usd_per_hour
+    return Spill(
+        predicted_ttft_ms=None if ms is None else float(ms),
+        most_per_hour=None if usd is None else from_dollars(usd),
+    )
+
+
+def _shadow(written: WrittenShadow) -> Shadow:
+    usd = written.max_usd_per_day
+    return Shadow(
+        target=written.target,
+        share_ppm=int(written.share * _MILLION),
+        most_per_day=None if usd is None else from_dollars(usd),
+    )
+
+
+def _budget(name: str, written: WrittenBudget) -> Budget:
+    return Budget(
+        name=name,
+        amount=from_dollars(written.usd),
+        every=Every(written.every),
+        team=written.of.team,
+        cost_centre=written.of.cost_centre,
+        key=written.of.key,
+        model=written.of.model,
     )
 
 

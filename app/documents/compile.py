@@ -4,6 +4,7 @@ source      text → a page whose nodes remember their place
 gather      pages → entries of the right shape, by name
 lint        what a schema cannot see
 conditions  `when` → something that can be asked
+scenario    tests beside the rules → worlds to decide in
 compile     all of it → one `Policy` and its digest
 """
 
@@ -18,13 +19,20 @@ from app.documents.condition_terms import Fault
 from app.documents.conditions import CelCondition, compile_condition
 from app.documents.gather import Gathered, Placed, gather
 from app.documents.lint import lint_links, lint_models, lint_targets
+from app.documents.lint_conditions import lint_conditions
 from app.documents.lint_rates import lint_rates
+from app.documents.lint_reads import lint_budgets, lint_reads
+from app.documents.lint_rules import lint_rule_links, lint_rules
+from app.documents.lint_scenarios import lint_scenarios
 from app.documents.page import Page, plain
 from app.documents.policy import WrittenModel
+from app.documents.scenario import gather_scenarios
+from app.documents.scenario_values import scenario_values
 from app.documents.source import read
 from app.domain.errors import PolicyInvalid
 from app.domain.findings import Finding, Severity
 from app.domain.routing.policy import Policy
+from app.domain.routing.scenario import Scenario, Verdict, run_scenarios
 
 _DIGEST_DIGITS = 16
 
@@ -35,30 +43,64 @@ class Compiled:
 
     policy: Policy
     findings: tuple[Finding, ...]
+    scenarios: tuple[Scenario, ...] = ()
 
 
 def compile_policy(files: Mapping[str, str]) -> Compiled:
     """The policy that these files (name → text) write together.
 
     The order of the mapping does not matter. Raises PolicyInvalid with every finding, warnings too, when one of them
-    is an error; raises nothing else, whatever the text.
+    is an error or a scenario fails; raises nothing else, whatever the text.
     """
+    compiled = compile_untested(files)
+    failed = [
+        finding_of(verdict) for verdict in run_scenarios(compiled.scenarios, compiled.policy) if not verdict.passed
+    ]
+    if failed:
+        raise PolicyInvalid(_told_once([*compiled.findings, *failed]))
+    return compiled
+
+
+def finding_of(verdict: Verdict) -> Finding:
+    """A failed scenario as the error that keeps the policy from going live."""
+    scenario = verdict.scenario
+    return Finding(
+        file=scenario.file,
+        line=scenario.line,
+        column=scenario.column,
+        severity=Severity.ERROR,
+        code="scenario",
+        message=f'the scenario "{scenario.name}" fails: {"; ".join(verdict.differences)}',
+        mend="mend the rules, or what the scenario expects of them",
+    )
+
+
+def compile_untested(files: Mapping[str, str]) -> Compiled:
+    """As `compile_policy`, but the scenarios have not been run."""
     pages, findings = _read_all(files)
     whole = not findings
     gathered, faults = gather(pages)
     findings.extend(faults)
+    scenarios, faults = gather_scenarios(pages)
+    findings.extend(faults)
     conditions = _conditions(gathered, findings)
     findings.extend(lint_targets(gathered))
     findings.extend(lint_models(gathered))
+    findings.extend(lint_rules(gathered))
+    findings.extend(lint_conditions(gathered, conditions))
     if whole and gathered.complete:
         findings.extend(lint_links(gathered))
+        findings.extend(lint_rule_links(gathered, conditions))
+        findings.extend(lint_reads(gathered, conditions))
+        findings.extend(lint_budgets(gathered, conditions))
         findings.extend(lint_rates(gathered))
+        findings.extend(lint_scenarios(scenarios, gathered, budgets=gathered.budgets))
         findings.extend(_nothing_written(gathered))
     in_order = _told_once(findings)
     if any(finding.severity is Severity.ERROR for finding in in_order):
         raise PolicyInvalid(in_order)
     policy = assembled(gathered, conditions=conditions, digest=digest_of(files))
-    return Compiled(policy=policy, findings=in_order)
+    return Compiled(policy=policy, findings=in_order, scenarios=scenario_values(scenarios, policy))
 
 
 def digest_of(files: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from app.documents.condition_kinds import (
     NAMES,
     NUMBERS,
     OF_LITERALS,
+    SIGNALS,
     STRING,
     Kind,
     comparable,
@@ -32,6 +33,7 @@ from app.documents.condition_terms import (
     Name,
     Term,
     Unary,
+    plain_text,
 )
 from app.documents.nearest import mend_for, nearest
 
@@ -40,12 +42,13 @@ _INT_MOST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """One place in the condition that reads a field, such as `caller.team`."""
+    """One place in the condition that reads a field, such as `caller.team`, or `fleet["gpu-a"].waiting` `of` a name."""
 
     begins: int
     ends: int
     room: str
     field: str
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,18 +124,23 @@ class _Checker:
         if term.name in NAMES:
             fields = ", ".join(f"{term.name}.{field}" for field in NAMES[term.name])
             return self.fault(term.begins, f'"{term.name}" alone is no value', mend=f"its fields are {fields}")
+        if term.name in SIGNALS:
+            return self._unnamed(term, next(iter(SIGNALS[term.name])))
         return self._unknown_name(term)
 
     def _unknown_name(self, term: Name) -> Kind:
         message = f'there is no name "{term.name}"'
-        rooms = [room for room, fields in NAMES.items() if term.name in fields]
-        if rooms:
-            return self.fault(term.begins, message, mend=f"did you mean {rooms[0]}.{term.name}?")
-        near = nearest(term.name, NAMES)
-        mend = f'did you mean "{near}"?' if near else f"the names are {', '.join(NAMES)}"
+        places = [room for room, fields in NAMES.items() if term.name in fields]
+        places += [f'{room}["…"]' for room, fields in SIGNALS.items() if term.name in fields]
+        if places:
+            return self.fault(term.begins, message, mend=f"did you mean {places[0]}.{term.name}?")
+        near = nearest(term.name, (*NAMES, *SIGNALS))
+        mend = f'did you mean "{near}"?' if near else f"the names are {', '.join((*NAMES, *SIGNALS))}"
         return self.fault(term.begins, message, mend=mend)
 
     def _field(self, term: Field) -> Kind:
+        if self._is_signal(term.of.of if isinstance(term.of, Index) else term.of):
+            return self._signal(term)
         if not isinstance(term.of, Name) or term.of.name in self._variables:
             kind = self.kind_of(term.of)
             return kind if kind == ANY else self.fault(term.name_begins, f"a {kind} has no fields")
@@ -148,7 +156,39 @@ class _Checker:
         self.reads.append(Read(begins=term.begins, ends=term.ends, room=room, field=term.name))
         return NAMES[room][term.name]
 
+    def _is_signal(self, term: Term) -> bool:
+        return isinstance(term, Name) and term.name in SIGNALS and term.name not in self._variables
+
+    def _unnamed(self, term: Term, field: str) -> Kind:
+        """`fleet` or `budget` without the name of one target or budget."""
+        room = self._text[term.begins : term.ends]
+        one = f'["…"].{field}' if field in SIGNALS[room] else f'["{field}"].{next(iter(SIGNALS[room]))}'
+        return self.fault(term.begins, f'"{room}" alone is no value', mend=f"write {room}{one}")
+
+    def _signal(self, term: Field) -> Kind:
+        one = term.of
+        if not isinstance(one, Index):
+            return self._unnamed(one, term.name)
+        room = self._text[one.of.begins : one.of.ends]
+        name, fields = plain_text(one.at), SIGNALS[room]
+        if name is None:
+            mend = f'write {room}["…"].{term.name}, with a name that stands in the policy'
+            return self.fault(one.at.begins, f"{room} takes a name in quotes, without escapes", mend=mend)
+        if term.name not in fields:
+            mend = mend_for(term.name, fields, what=f'fields of {room}["{name}"]')
+            return self.fault(term.name_begins, f'"{room}" has no field "{term.name}"', mend=mend)
+        written = self._text[term.begins : term.ends]
+        literal = self._text[one.at.begins : one.at.ends]
+        if not re.fullmatch(rf"{room}\s*\[\s*{re.escape(literal)}\s*\]\s*\.\s*{term.name}", written):
+            return self.fault(term.begins, f'write {room}["{name}"].{term.name} in one piece')
+        self.reads.append(Read(begins=term.begins, ends=term.ends, room=room, field=term.name, of=name))
+        return fields[term.name]
+
     def _index(self, term: Index) -> Kind:
+        if self._is_signal(term.of):
+            written = self._text[term.begins : term.ends]
+            fields = ", ".join(SIGNALS[self._text[term.of.begins : term.of.ends]])
+            return self.fault(term.begins, f"{written} alone is no value", mend=f"its fields are {fields}")
         if isinstance(term.of, Name) and term.of.name in NAMES and term.of.name not in self._variables:
             field = term.at.text.strip("\"'") if isinstance(term.at, Literal) else "…"
             return self.fault(term.begins, "fields are read with a dot", mend=f"write {term.of.name}.{field}")
@@ -293,7 +333,7 @@ class _Checker:
             mend = f'write tags.{term.name}(tag, tag == "…")'
             return self.fault(term.name_begins, f"{term.name} takes a name and an expression", mend=mend)
         variable, body = term.arguments[0], term.arguments[1]
-        if variable.name in NAMES or "__" in variable.name or variable.name in self._variables:
+        if variable.name in {*NAMES, *SIGNALS, *self._variables} or "__" in variable.name:
             return self.fault(variable.begins, f'"{variable.name}" is taken; choose another name')
         self._variables[variable.name] = receiver.of or ANY
         kind = self.kind_of(body)

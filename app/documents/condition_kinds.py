@@ -28,7 +28,7 @@ NUMBERS = frozenset({INT, DOUBLE})
 #: The kinds of constants, by the token they are written as.
 OF_LITERALS: Mapping[str, Kind] = {"bool": BOOL, "int": INT, "double": DOUBLE, "string": STRING}
 
-#: What `names_for_conditions` of the domain fills in for every request. Every field is always there.
+#: What `names_for_conditions` of the domain fills in for every request. Each of these fields is always there.
 NAMES: Mapping[str, Mapping[str, Kind]] = {
     "request": {
         "model": STRING,
@@ -48,6 +48,19 @@ NAMES: Mapping[str, Mapping[str, Kind]] = {
     },
     "caller": {"key": STRING, "team": STRING, "cost_centre": STRING, "tags": Kind("list", STRING)},
     "time": {"hour": INT, "minute": INT, "weekday": INT, "date": STRING},
+}
+
+#: Names that hold a table by name, as in `fleet["gpu-a"].waiting`: their fields. What is not known is not there.
+SIGNALS: Mapping[str, Mapping[str, Kind]] = {
+    "fleet": {
+        "in_flight": INT,
+        "waiting": INT,
+        "saturation": DOUBLE,
+        "predicted_ttft_ms": DOUBLE,
+        "age_s": DOUBLE,
+        "circuit": STRING,
+    },
+    "budget": {"remaining_usd": DOUBLE, "used": DOUBLE, "days_left": INT},
 }
 
 

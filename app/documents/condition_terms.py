@@ -137,3 +137,15 @@ class Choice:
 
 
 Term = Literal | Name | Field | Index | Call | ListOf | Unary | Binary | Junction | Choice
+
+
+def plain_text(term: Term) -> str | None:
+    """What a text constant says; None for anything else, and for one with escapes, which only CEL itself reads."""
+    if not isinstance(term, Literal) or term.kind != "string":
+        return None
+    is_raw = term.text[0] in "rR"
+    quoted = term.text[1:] if is_raw else term.text
+    if "\\" in quoted and not is_raw:
+        return None
+    quotes = 3 if quoted[:3] in ('"""', "'''") and len(quoted) >= 6 else 1
+    return quoted[quotes:-quotes]

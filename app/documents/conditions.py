@@ -1,22 +1,24 @@
 """Conditions: CEL that is compiled once, when the policy is read. The only user of the CEL library.
 
 What a request can still do to a checked condition (an index past a list's end, a division by a field that is zero, a
-number past 2⁶³) makes it *not hold*, as an error does in any CEL host; it is counted, never raised.
+number past 2⁶³) makes it *not hold*, as an error does in any CEL host; it is counted, never raised. So does a signal of
+the fleet or of a budget that is not known, which is ordinary and not counted.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any
 
 from app.documents.condition_checker import Checked, Read, check
-from app.documents.condition_kinds import BOOL, DOUBLE, INT, NAMES, STRING, Kind
+from app.documents.condition_kinds import BOOL, DOUBLE, INT, NAMES, SIGNALS, STRING, Kind
 from app.documents.condition_parser import parse
-from app.documents.condition_terms import Fault, Unreadable
+from app.documents.condition_reads import Reads, flattened
+from app.documents.condition_terms import Fault, Term, Unreadable
 
 if TYPE_CHECKING:
     from cel import Program
@@ -52,19 +54,22 @@ _WHERE = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]+)")
 
 
 class CelCondition:
-    """A `when` ready to be asked. Costs a few microseconds: only the fields it reads are handed to the library."""
+    """A `when` ready to be asked. Costs about a microsecond: only the fields it reads are handed to the library."""
 
-    __slots__ = ("_program", "_reads", "_source", "cautions", "last_trouble", "troubles")
+    __slots__ = ("_program", "_source", "cautions", "last_trouble", "places", "reads", "term", "troubles")
 
-    def __init__(
-        self, *, source: str, program: Program, reads: tuple[tuple[str, str, str], ...], cautions: tuple[Fault, ...]
-    ) -> None:
+    def __init__(self, *, source: str, program: Program, term: Term, checked: Checked, reads: Reads) -> None:
         self._source = source
         self._program = program
-        self._reads = reads
+        #: As it was read, for those who reason about it.
+        self.term = term
+        #: Every place that reads a field, in the order of the text.
+        self.places = checked.reads
+        self.reads = reads
         #: What is not wrong, but hardly meant.
-        self.cautions = cautions
-        #: How often it could not be answered and so did not hold, since the policy was read.
+        self.cautions = tuple(_cautions(checked))
+        #: How often it could not be answered and so did not hold, since the policy was read. Signals that are not known
+        #: do not count.
         self.troubles = 0
         #: What the library said the last time.
         self.last_trouble = ""
@@ -80,33 +85,32 @@ class CelCondition:
     @property
     def reads_fleet(self) -> frozenset[str]:
         """The targets that it looks at."""
-        return frozenset()
+        return frozenset(place.of for place in self.places if place.room == "fleet")
 
     @property
     def reads_budgets(self) -> frozenset[str]:
         """The budgets that it looks at."""
-        return frozenset()
+        return frozenset(place.of for place in self.places if place.room == "budget")
 
     def holds(self, names: Mapping[str, object]) -> bool:
-        """True when the condition is true of these names (`names_for_conditions`).
+        """True when the condition is true of these names (`names_for_conditions`, or what `preparing` made of them).
 
-        Never raises: what cannot be answered for this request does not hold, and adds one to `troubles`.
+        Never raises: what cannot be answered for this request does not hold, and adds one to `troubles`, unless a
+        signal that it reads is not known.
         """
+        ready = names if type(names) is _Ready else _Ready(names, self.reads)
         try:
-            return self._answer(names) is True
+            return self._program.execute(ready.world) is True
         except _CEL_ERRORS as error:
-            self.troubles += 1
-            self.last_trouble = f"{type(error).__name__}: {error}"
+            if self.reads.signals_are_known(ready.values_by_alias):
+                self.troubles += 1
+                self.last_trouble = f"{type(error).__name__}: {error}"
             return False
-
-    def _answer(self, names: Mapping[str, object]) -> object:
-        values = {alias: names[room][field] for alias, room, field in self._reads}  # type: ignore[index]
-        return self._program.execute(_CEL.Context(values))
 
     def trial(self, names: Mapping[str, object]) -> str | None:
         """Why the library cannot evaluate it for any request such as this one; None when it can."""
         try:
-            answer = self._answer(names)
+            answer = self._program.execute(_Ready(names, self.reads).world)
         except _OF_THE_REQUEST:
             return None
         except _CEL_ERRORS as error:
@@ -114,57 +118,83 @@ class CelCondition:
         return None if isinstance(answer, bool) else f"it gives {answer!r} instead of true or false"
 
 
+class _Ready(dict[str, object]):
+    """The names of one request as the library takes them, for any number of conditions.
+
+    Values are converted when a condition asks for them: most end at their first comparison.
+    """
+
+    __slots__ = ("values_by_alias", "world")
+
+    def __init__(self, names: Mapping[str, object], reads: Reads) -> None:
+        super().__init__(names)
+        self.values_by_alias = reads.values(names)
+        self.world = _CEL.Context()
+        self.world.set_variable_resolver(self.values_by_alias.get)
+
+
+def preparing(conditions: Iterable[CelCondition]) -> Callable[[Mapping[str, object]], Mapping[str, object]] | None:
+    """What makes a request's names ready for all of these conditions at once; None when they read nothing.
+
+    The names it gives answer these conditions only.
+    """
+    reads = Reads()
+    for condition in conditions:
+        reads |= condition.reads
+    return (lambda names: _Ready(names, reads)) if reads else None
+
+
 def compile_condition(text: str) -> CelCondition | tuple[Fault, ...]:
     """The condition, or every fault that keeps it from being one. Never raises for any text."""
     try:
-        checked = check(parse(text), text=text)
+        term = parse(text)
     except Unreadable as unreadable:
         return (unreadable.fault,)
+    checked = check(term, text=text)
     faults = checked.faults or _refused_patterns(checked)
     if faults:
         return faults
-    return _compiled(text, checked)
+    return _compiled(text, term, checked)
 
 
-def _compiled(text: str, checked: Checked) -> CelCondition | tuple[Fault, ...]:
+def _compiled(text: str, term: Term, checked: Checked) -> CelCondition | tuple[Fault, ...]:
     try:
         _CEL.compile(text)
-        program = _CEL.compile(_with_aliases(text, checked.reads))
+        flat, reads = flattened(text, term, checked.reads)
+        program = _CEL.compile(flat)
     except Exception as error:
         return (_refusal(text, str(error)),)
-    reads = tuple(sorted({(_alias(read), read.room, read.field) for read in checked.reads}))
-    condition = CelCondition(source=text, program=program, reads=reads, cautions=tuple(_cautions(checked)))
-    for names in sample_names():
+    condition = CelCondition(source=text, program=program, term=term, checked=checked, reads=reads)
+    for names in sample_names(checked.reads):
         trouble = condition.trial(names)
         if trouble is not None:
             return (Fault(offset=0, message=f"the condition cannot be evaluated: {trouble}"),)
     return condition
 
 
-def sample_names() -> tuple[Mapping[str, Mapping[str, object]], ...]:
-    """Names such as a request gives, of the right types: of one that says nothing, and of one that says something."""
+def sample_names(places: Iterable[Read] = ()) -> tuple[Mapping[str, Mapping[str, object]], ...]:
+    """Names such as a request gives, of the right types: of one that says nothing, and of one that says something.
+
+    Of the fleet and the budgets they have every field of those that `places` read.
+    """
     empty: dict[Kind, object] = {BOOL: False, INT: 0, DOUBLE: 0.0, STRING: ""}
     full: dict[Kind, object] = {BOOL: True, INT: 1, DOUBLE: 1.5, STRING: "x"}
+    signals = {(place.room, place.of) for place in places if place.of}
     return tuple(
         {
-            room: {
-                field: values.get(kind, [values[STRING]] if values is full else []) for field, kind in fields.items()
-            }
-            for room, fields in NAMES.items()
+            **{room: _sample(fields, values, items=values is full) for room, fields in NAMES.items()},
+            **{
+                room: {name: _sample(fields, values, items=False) for where, name in signals if where == room}
+                for room, fields in SIGNALS.items()
+                if signals
+            },
         }
         for values in (empty, full)
     )
 
 
-def _alias(read: Read) -> str:
-    """One name for `room.field`: handing over flat values costs a tenth of handing over nested ones."""
-    return f"{read.room}__{read.field}"
-
-
-def _with_aliases(text: str, reads: tuple[Read, ...]) -> str:
-    for read in sorted(reads, key=lambda one: one.begins, reverse=True):
-        text = text[: read.begins] + _alias(read) + text[read.ends :]
-    return text
+def _sample(fields: Mapping[str, Kind], values: Mapping[Kind, object], *, items: bool) -> Mapping[str, object]:
+    return {field: values.get(kind, [values[STRING]] if items else []) for field, kind in fields.items()}
 
 
 def _cautions(checked: Checked) -> Iterator[Fault]:

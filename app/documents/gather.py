@@ -8,9 +8,10 @@ from datetime import UTC, tzinfo
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
+from app.documents.budgets import WrittenBudget
 from app.documents.nearest import mend_for
 from app.documents.page import Entry, Mark, Page, Path, Scalar, Table
-from app.documents.policy import WrittenModel, WrittenTarget
+from app.documents.policy import WrittenDefaults, WrittenModel, WrittenTarget
 from app.documents.rates import WrittenMachinePrice, WrittenTargetRates
 from app.documents.shape import shaped, shaped_word
 from app.documents.words import ModelName, TargetName, Written
@@ -61,19 +62,27 @@ class Gathered:
     models: dict[str, Placed[WrittenModel]] = field(default_factory=dict)
     machine_prices: dict[str, Placed[WrittenMachinePrice]] = field(default_factory=dict)
     target_rates: dict[str, Placed[WrittenTargetRates]] = field(default_factory=dict)
+    budgets: dict[str, Placed[WrittenBudget]] = field(default_factory=dict)
+    defaults: Placed[WrittenDefaults] | None = None
     timezone: tzinfo = UTC
     #: False when a part of a page could not be understood: what seems to be missing may be written there.
     complete: bool = True
+
+    @property
+    def usual(self) -> WrittenDefaults:
+        """What `defaults` say; nothing when no file has any."""
+        return (self.defaults and self.defaults.written) or WrittenDefaults()
 
 
 #: Where entries stand, and what they are.
 _SECTIONS: Mapping[tuple[str, ...], tuple[str, Any, type[Written]]] = {
     ("targets",): ("targets", TargetName, WrittenTarget),
     ("models",): ("models", ModelName, WrittenModel),
+    ("budgets",): ("budgets", TargetName, WrittenBudget),
     ("rates", "machines"): ("machine_prices", TargetName, WrittenMachinePrice),
     ("rates", "targets"): ("target_rates", TargetName, WrittenTargetRates),
 }
-_TOP_KEYS = ("targets", "models", "rates", "timezone")
+_TOP_KEYS = ("targets", "models", "defaults", "rates", "budgets", "timezone", "scenarios")
 _RATES_KEYS = ("machines", "targets")
 
 
@@ -90,21 +99,26 @@ class _Gathering:
         self.findings: list[Finding] = []
         self._complete = True
         self._entries: dict[str, dict[str, Placed[Any]]] = {kind: {} for kind, _, _ in _SECTIONS.values()}
+        self._defaults: Placed[WrittenDefaults] | None = None
         self._timezone: tuple[Page, Mark, tzinfo | None] | None = None
 
     def gathered(self) -> Gathered:
         """What was taken so far."""
         zone = self._timezone[2] if self._timezone is not None else None
-        return Gathered(**self._entries, timezone=zone or UTC, complete=self._complete)
+        return Gathered(**self._entries, defaults=self._defaults, timezone=zone or UTC, complete=self._complete)
 
     def take(self, page: Page) -> None:
         """Add one page's entries."""
         for path, _ in self._tables(page, (), _TOP_KEYS):
             if path == ("timezone",):
                 self._take_timezone(page)
+            elif path == ("defaults",):
+                self._take_defaults(page)
             elif path == ("rates",):
                 for below, _ in self._tables(page, path, _RATES_KEYS):
                     self._take_section(page, below)
+            elif path == ("scenarios",):
+                continue  # a list, read by `scenario`
             else:
                 self._take_section(page, path)
 
@@ -152,6 +166,20 @@ class _Gathering:
             written, faults = shaped(page, (*path, name), model)
             self.findings.extend(faults)
             taken[name] = Placed(page=page, path=(*path, name), written=written)
+
+    def _take_defaults(self, page: Page) -> None:
+        path = ("defaults",)
+        if self._defaults is not None:
+            where = f"{self._defaults.page.file}:{self._defaults.name_mark.line}"
+            message = f"the defaults are already written in {where}"
+            self.findings.append(
+                page.finding("duplicate-name", message, at=page.key_mark(path), mend="write them in one place")
+            )
+            return
+        if self._entries_at(page, path):
+            written, faults = shaped(page, path, WrittenDefaults)
+            self.findings.extend(faults)
+            self._defaults = Placed(page=page, path=path, written=written)
 
     def _take_timezone(self, page: Page) -> None:
         at = page.key_mark(("timezone",))

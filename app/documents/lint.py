@@ -1,19 +1,30 @@
-"""What a schema cannot see: names that lead nowhere, rules that never match, places that are not safe to speak to."""
+"""What a schema cannot see: names that lead nowhere, rules that never match, places that are not safe to speak to.
+
+What rules ask of their targets is in `lint_rules`, prices in `lint_rates`, budgets in `lint_budgets`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from app.documents.addresses import fault_of_address
+from app.documents.defaults import with_defaults
 from app.documents.gather import Gathered, Placed
 from app.documents.nearest import mend_for, nearest
-from app.documents.policy import PROVIDER_URLS, WrittenModel, WrittenRule, WrittenTarget, WrittenWeights
+from app.documents.policy import (
+    PROVIDER_URLS,
+    WrittenDefaults,
+    WrittenModel,
+    WrittenPreference,
+    WrittenRule,
+    WrittenTarget,
+)
 from app.domain.findings import Finding, Severity
 
 #: What a target must be able to do to be of use to a rule.
 _ENDPOINTS = frozenset({"chat", "completions"})
-_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def lint_targets(gathered: Gathered) -> Iterator[Finding]:
@@ -26,19 +37,26 @@ def lint_targets(gathered: Gathered) -> Iterator[Finding]:
         yield from _address(placed, placed.written)
         yield from _credential(placed, placed.written)
         yield from _repeated(placed, ("can",), list(placed.written.can))
+        yield from _repeated(placed, ("data_classes",), placed.written.data_classes or [])
 
 
 def lint_models(gathered: Gathered) -> Iterator[Finding]:
-    """Faults of models, each on its own."""
+    """Faults of models, each on its own, and of the defaults."""
+    if gathered.defaults is not None:
+        yield from _bounds(gathered.defaults, gathered.usual, gathered.usual)
+        yield from _recovery(gathered.defaults, gathered.usual)
     for placed in gathered.models.values():
         if placed.written is None:
             continue
         yield from _rule_names(placed, placed.written)
         yield from _rule_order(placed, placed.written)
-        yield from _bounds(placed, placed.written)
+        yield from _bounds(placed, placed.written, with_defaults(placed.written, gathered.usual))
+        yield from _recovery(placed, placed.written)
         for index, rule in enumerate(placed.written.rules):
             yield from _repeated(placed, ("rules", index, "use"), rule.use)
-            yield from _weights(placed, index, rule)
+            if isinstance(rule.prefer, WrittenPreference):
+                yield from _preference(placed, index, rule.prefer)
+                yield from _weights(placed, index, rule, rule.prefer.weighted)
 
 
 def lint_links(gathered: Gathered) -> Iterator[Finding]:
@@ -47,9 +65,12 @@ def lint_links(gathered: Gathered) -> Iterator[Finding]:
     for placed in gathered.models.values():
         for index, rule in enumerate(placed.written.rules if placed.written else ()):
             used.update(rule.use)
+            used.update([rule.shadow.target] if rule.shadow else ())
             yield from _unknown_targets(placed, index, rule, gathered)
             yield from _no_endpoint(placed, index, rule, gathered)
-    if any(placed.written is None for placed in gathered.models.values()):
+    # A name that leads nowhere is meant to be one of the others: these are not told as unused too.
+    astray = not used <= set(gathered.targets)
+    if astray or any(placed.written is None for placed in gathered.models.values()):
         return
     for name, target in gathered.targets.items():
         if name not in used:
@@ -105,6 +126,9 @@ def _credential(placed: Placed[WrittenTarget], target: WrittenTarget) -> Iterato
     if target.credential is not None and not _REFERENCE.fullmatch(target.credential):
         message = "a credential is written by reference, never by value"
         mend = "write env: and the name of an environment variable, as in env:OPENAI_API_KEY"
+        if target.credential.startswith("file:"):
+            message = "a credential's file is a name below the directory BREAKEVEN_CREDENTIALS, not a path"
+            mend = "write file: and a name of letters, digits, `.`, `_` and `-`, as in file:openai-key"
         yield placed.finding("credential", message, below=("credential",), mend=mend)
 
 
@@ -145,23 +169,46 @@ def _rule_order(placed: Placed[WrittenModel], model: WrittenModel) -> Iterator[F
         yield placed.finding("no-last-rule", message, below=below, at_key=True, mend=mend, severity=Severity.WARNING)
 
 
-def _bounds(placed: Placed[WrittenModel], model: WrittenModel) -> Iterator[Finding]:
-    output = model.output_tokens
-    if output.default is not None and output.most is not None and output.default > output.most:
-        message = f"the default of {output.default} output tokens is over the most of {output.most}"
+def _bounds(
+    placed: Placed[WrittenModel] | Placed[WrittenDefaults],
+    own: WrittenModel | WrittenDefaults,
+    whole: WrittenModel | WrittenDefaults,
+) -> Iterator[Finding]:
+    """What is written here against what counts here: `whole` has the defaults too."""
+    default, most = own.output_tokens.default, whole.output_tokens.most
+    if default is not None and most is not None and default > most:
+        message = f"the default of {default} output tokens is over the most of {most}"
         yield placed.finding("bounds", message, below=("output_tokens", "default"), mend="lower one or raise the other")
-    total_s = model.timeouts.total_s
+    total_s = whole.timeouts.total_s
     for key in ("connect_s", "first_token_s", "idle_s"):
-        part_s = getattr(model.timeouts, key)
+        part_s = getattr(own.timeouts, key)
         if total_s is not None and part_s is not None and part_s > total_s:
             message = f"{key} of {part_s} s is never reached: total_s ends the request after {total_s} s"
             yield placed.finding("bounds", message, below=("timeouts", key), mend="lower it, or raise total_s")
 
 
-def _weights(placed: Placed[WrittenModel], index: int, rule: WrittenRule) -> Iterator[Finding]:
-    if not isinstance(rule.prefer, WrittenWeights):
+def _recovery(
+    placed: Placed[WrittenModel] | Placed[WrittenDefaults], own: WrittenModel | WrittenDefaults
+) -> Iterator[Finding]:
+    if own.recovery is not None and own.recovery != "error":
+        message = f"`{own.recovery}` is not in force yet: a stream that breaks still ends with an error event"
+        mend = "write `error` until recovery from a broken stream is built, or keep it for then"
+        yield placed.finding("not-yet", message, below=("recovery",), mend=mend, severity=Severity.WARNING)
+
+
+def _preference(placed: Placed[WrittenModel], index: int, prefer: WrittenPreference) -> Iterator[Finding]:
+    written = sum(each is not None for each in (prefer.usd_per_second, prefer.weighted))
+    if written != 1:
+        message = "`prefer` takes either `usd_per_second` or `weighted`"
+        mend = "keep one of them" if written else "write one of them, or a word: listed, cheapest, fastest"
+        yield placed.finding("prefer", message, below=("rules", index, "prefer"), at_key=True, mend=mend)
+
+
+def _weights(
+    placed: Placed[WrittenModel], index: int, rule: WrittenRule, weights: Mapping[str, int] | None
+) -> Iterator[Finding]:
+    if weights is None:
         return
-    weights = rule.prefer.weighted
     below = ("rules", index, "prefer", "weighted")
     for name in weights:
         if name not in rule.use:

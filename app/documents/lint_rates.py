@@ -8,9 +8,9 @@ from decimal import Decimal
 from app.documents.gather import Gathered, Placed
 from app.documents.nearest import mend_for
 from app.documents.policy import WrittenTarget
-from app.documents.rates import WrittenTargetRates
+from app.documents.rates import WrittenMachinePrice, WrittenTargetRates
 from app.documents.words import MOST_USD_PER_MILLION
-from app.domain.findings import Finding
+from app.domain.findings import Finding, Severity
 
 
 def lint_rates(gathered: Gathered) -> Iterator[Finding]:
@@ -22,6 +22,7 @@ def lint_rates(gathered: Gathered) -> Iterator[Finding]:
             yield from _managed_price(target, gathered)
         else:
             yield from _machine_price(target, target.written, gathered)
+    yield from _machines(gathered)
     for name, rates in gathered.target_rates.items():
         if name not in gathered.targets:
             message = f'prices are given for "{name}", which is no target'
@@ -30,6 +31,26 @@ def lint_rates(gathered: Gathered) -> Iterator[Finding]:
             target_written = gathered.targets[name].written
             yield from _fitting(rates, rates.written, target_written)
             yield from _too_dear(rates, rates.written, target_written, gathered)
+
+
+def _machines(gathered: Gathered) -> Iterator[Finding]:
+    understood = all(placed.written is not None for placed in gathered.targets.values())
+    used = {
+        target.written.machine.type for target in gathered.targets.values() if target.written and target.written.machine
+    }
+    for name, placed in gathered.machine_prices.items():
+        if placed.written is not None:
+            yield from _marginal(placed, placed.written)
+        if understood and name not in used:
+            message = f'no target runs on the machine "{name}"'
+            yield placed.finding("unused-price", message, mend="remove its price", severity=Severity.WARNING)
+
+
+def _marginal(placed: Placed[WrittenMachinePrice], price: WrittenMachinePrice) -> Iterator[Finding]:
+    if price.marginal_usd_per_hour > price.usd_per_hour:
+        message = f"the marginal {price.marginal_usd_per_hour} USD are over the {price.usd_per_hour} of the whole hour"
+        mend = "write what of `usd_per_hour` the machine costs only while it works"
+        yield placed.finding("range", message, below=("marginal_usd_per_hour",), mend=mend)
 
 
 def _managed_price(target: Placed[WrittenTarget], gathered: Gathered) -> Iterator[Finding]:

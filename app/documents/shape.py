@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from app.documents.nearest import mend_for, nearest
 from app.documents.page import Page, Path, plain
@@ -84,16 +84,22 @@ def _finding(page: Page, path: Path, model: type[Written], fault: Fault) -> Find
             message = f'"{steps[-1]}" is missing in {_spoken(place[:-1])}'
             return page.finding("missing", message, at=page.key_mark(place[:-1]), mend="add it")
         case "extra_forbidden":
-            known = _keys_of(model, steps[:-1])
             message = f'unknown key "{_short(str(steps[-1]))}" in {_spoken(place[:-1])}'
-            return page.finding(
-                "unknown-key", message, at=page.key_mark(place), mend=mend_for(str(steps[-1]), known, what="keys")
-            )
+            mend = _mend_for_key(model, steps)
+            return page.finding("unknown-key", message, at=page.key_mark(place), mend=mend)
         case "literal_error":
             return _no_such_word(page, place, fault)
         case "too_short":
             return page.finding("empty", f"{_spoken(place)} is empty", at=page.mark(place), mend="write at least one")
     return page.finding("shape", f"{_spoken(place)}: {_sentence(fault)}", at=page.mark(place))
+
+
+def _mend_for_key(model: type[Written], steps: Sequence[str | int]) -> str:
+    key = str(steps[-1])
+    for above in _models_at(model, steps[:-1]):
+        if key in above.not_yet:
+            return above.not_yet[key]
+    return mend_for(key, _keys_of(model, steps[:-1]), what="keys")
 
 
 def _no_such_word(page: Page, place: Path, fault: Fault) -> Finding:
@@ -129,23 +135,28 @@ def _short(text: str) -> str:
 
 def _keys_of(model: type[Written], steps: Sequence[str | int]) -> list[str]:
     """The keys that may stand where `steps` lead from `model`."""
+    return sorted({key for one in _models_at(model, steps) for key in one.model_fields})
+
+
+def _models_at(model: type[Written], steps: Sequence[str | int]) -> list[type[Written]]:
+    """What may stand where `steps` lead from `model`."""
     kinds: list[Any] = [model]
     for step in steps:
         kinds = [below for kind in kinds for below in _below(kind, step)]
-    return sorted({key for kind in kinds for one in _models(kind) for key in one.model_fields})
+    return [one for kind in kinds for one in _models(kind)]
 
 
 def _below(kind: Any, step: str | int) -> Iterator[Any]:
     for part in _parts(kind):
-        if isinstance(part, type) and issubclass(part, BaseModel):
+        if isinstance(part, type) and issubclass(part, Written):
             if step in part.model_fields:
                 yield part.model_fields[str(step)].annotation
         elif get_origin(part) in (list, dict):
             yield get_args(part)[-1]
 
 
-def _models(kind: Any) -> Iterator[type[BaseModel]]:
-    return (part for part in _parts(kind) if isinstance(part, type) and issubclass(part, BaseModel))
+def _models(kind: Any) -> Iterator[type[Written]]:
+    return (part for part in _parts(kind) if isinstance(part, type) and issubclass(part, Written))
 
 
 def _parts(kind: Any) -> Iterator[Any]:

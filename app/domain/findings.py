@@ -29,3 +29,16 @@ class Finding:
         where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         tail = f" ({self.mend})" if self.mend else ""
         return f"{where}: {self.severity}: {self.message}{tail}"
+
+
+def finding_view(finding: Finding) -> dict[str, object]:
+    """A finding as a JSON-ready mapping."""
+    return {
+        "file": finding.file,
+        "line": finding.line,
+        "column": finding.column,
+        "severity": finding.severity.value,
+        "code": finding.code,
+        "message": finding.message,
+        "mend": finding.mend,
+    }

@@ -23,6 +23,15 @@ def rounded(nanodollars: Decimal) -> Nanodollars:
     return Nanodollars(int(nanodollars.to_integral_value(rounding=ROUND_HALF_EVEN, context=EXACT)))
 
 
+def rounded_quotient(numerator: int, denominator: int) -> Nanodollars:
+    """`numerator / denominator` nanodollars by the same rule, in whole numbers. `denominator` is above zero."""
+    whole, rest = divmod(numerator, denominator)
+    double = 2 * rest
+    if double > denominator or (double == denominator and whole & 1):
+        whole += 1
+    return Nanodollars(whole)
+
+
 def from_dollars(usd: Decimal) -> Nanodollars:
     """A dollar amount in nanodollars, rounded by the one rule."""
     return rounded(EXACT.multiply(usd, Decimal(NANODOLLARS_PER_DOLLAR)))
@@ -35,7 +44,6 @@ def dollars(amount: Nanodollars) -> Decimal:
 
 def shown(amount: Nanodollars) -> str:
     """The exact dollar value as people read it: plain digits, no exponent, at least two decimals."""
-    text = f"{dollars(amount):.9f}"
-    whole, _, fraction = text.partition(".")
-    kept = fraction.rstrip("0").ljust(2, "0")
-    return f"{whole}.{kept}"
+    whole, fraction = divmod(abs(amount), NANODOLLARS_PER_DOLLAR)
+    kept = f"{fraction:09d}".rstrip("0").ljust(2, "0")
+    return f"-{whole}.{kept}" if amount < 0 else f"{whole}.{kept}"

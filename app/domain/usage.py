@@ -35,11 +35,13 @@ class Usage:
 
         Nothing is negative, cached ≤ prompt, reasoning ≤ output. A clamped row is flagged `usage_suspect`.
         """
+        if 0 <= self.cached <= self.prompt and 0 <= self.reasoning <= self.output:
+            return self, False
         prompt, output = max(self.prompt, 0), max(self.output, 0)
         cached = min(max(self.cached, 0), prompt)
         reasoning = min(max(self.reasoning, 0), output)
         clamped = Usage(prompt=prompt, output=output, cached=cached, reasoning=reasoning)
-        return clamped, clamped != self
+        return clamped, True
 
 
 NOTHING = Usage(prompt=0, output=0)

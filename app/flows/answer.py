@@ -25,9 +25,9 @@ from app.domain.routing.snapshot import Snapshot
 from app.flows.dispatch import Visit, dispatch, too_long
 from app.flows.draft import STATUS_CALLER_LEFT, ReceiptDraft
 from app.flows.gateway import Asked, Gateway
-from app.flows.leash import Leash
 from app.flows.relay import fetch, relay
 from app.flows.settle import settle, settle_without_waiting
+from app.flows.shadow import offer_copy
 from app.ports import Opening, Reply
 
 
@@ -53,6 +53,8 @@ async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
     else:
         ending = await _serve(asked, decision, snapshot, draft, reply, gateway)
     await _close(ending, draft, reply, gateway)
+    if isinstance(decision, Plan) and decision.shadow is not None:
+        offer_copy(asked, decision, snapshot, gateway)
 
 
 def admit(facts: RequestFacts, policy: Policy) -> None:
@@ -90,7 +92,7 @@ async def _serve(
     asked: Asked, plan: Plan, snapshot: Snapshot, draft: ReceiptDraft, reply: Reply, gateway: Gateway
 ) -> _Ending:
     route = snapshot.policy.routes[asked.facts.model]
-    leash = Leash(route.timeouts.total_s)
+    leash = gateway.leashes.leash(route.timeouts.total_s)
     reply.on_leave(leash.pull)
     try:
         async with leash:

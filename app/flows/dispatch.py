@@ -29,7 +29,7 @@ class Visit:
         self._leash = leash
         self._gateway = gateway
         self._ended = False
-        gateway.fleet.entered(attempt.target.name, at_s=gateway.clock.monotonic_s())
+        gateway.fleet.entered(attempt.target.name, at_s=gateway.clock.monotonic_s(), prompt_tokens=draft.prompt_tokens)
         gateway.readings.dispatched(target=attempt.target.name)
 
     def end(self, fault: BaseException | None) -> None:
@@ -39,9 +39,16 @@ class Visit:
         self._ended = True
         outcome, failure = self._meaning(fault)
         now_s = self._gateway.clock.monotonic_s()
-        self._draft.close_attempt(self.attempt, outcome=outcome, now_s=now_s, failure=failure)
-        name = self.attempt.target.name
-        self._gateway.fleet.left(name, at_s=now_s, answered=outcome is Outcome.COMPLETE, failure=failure)
+        closed = self._draft.close_attempt(self.attempt, outcome=outcome, now_s=now_s, failure=failure)
+        self._gateway.fleet.left(
+            closed.target,
+            at_s=now_s,
+            answered=outcome is Outcome.COMPLETE,
+            failure=failure,
+            ttft_s=closed.ttft_s,
+            usage=closed.usage,
+            prompt_tokens=self._draft.prompt_tokens,
+        )
 
     def _meaning(self, fault: BaseException | None) -> tuple[Outcome, TargetFailure | None]:
         if fault is None:

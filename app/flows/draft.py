@@ -53,12 +53,14 @@ class ReceiptDraft:
         caller_label: str | None,
         policy_digest: str,
         decision: Plan | Refusal,
+        shadow_of: str | None = None,
     ) -> None:
         self._facts = facts
         self._at_us = at_us
         self._caller_label = caller_label
         self.policy_digest = policy_digest
         self._decision = decision
+        self._shadow_of = shadow_of
         self._started_s = started_s
         self._overhead_s = 0.0
         self._closed: list[Attempt] = []
@@ -66,6 +68,11 @@ class ReceiptDraft:
     @property
     def request_id(self) -> str:
         return self._facts.request_id
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The prompt's estimate."""
+        return self._facts.prompt_tokens
 
     def begin_attempt(self, *, target: Target, price: RateCard, now_s: float, now_us: int) -> OpenAttempt:
         """The next dispatch starts now."""
@@ -127,6 +134,7 @@ class ReceiptDraft:
             attempts=attempts,
             duration_s=duration_s,
             overhead_s=self._overhead_s,
+            shadow_of=self._shadow_of,
         )
 
     def _as_attempt(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.domain.errors import BreakevenError
 from app.domain.routing.facts import RequestFacts
+from app.domain.routing.plan import Plan
 from app.domain.routing.snapshot import Snapshot
 from app.domain.target import Target
+from app.flows.leash import Leashes
+from app.live.budgets import SpentBudgets
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
+from app.live.shadows import Shadows
+from app.live.spilled import Spilled
 from app.ports import Clock, Journal, Provider, Readings
 
 _MICROSECONDS = 1_000_000
@@ -31,12 +36,23 @@ class Gateway:
     recent: RecentReceipts
     #: The status that the surface answers with for an error; it stands on the receipt.
     status_of: Callable[[BreakevenError], int]
+    spilled: Spilled = field(default_factory=Spilled)
+    budgets: SpentBudgets = field(default_factory=SpentBudgets)
+    leashes: Leashes = field(default_factory=Leashes)
+    shadows: Shadows[Copy] = field(default_factory=Shadows)
 
     def snapshot(self, *, at_us: int) -> Snapshot:
         """The world as it is now; `at_us` is the wall clock."""
         policy = self.policy.current
         at = datetime.fromtimestamp(at_us / _MICROSECONDS, UTC).astimezone(policy.timezone)
-        return Snapshot(policy=policy, fleet=self.fleet.view(at_s=self.clock.monotonic_s()), at=at)
+        at_s = self.clock.monotonic_s()
+        return Snapshot(
+            policy=policy,
+            fleet=self.fleet.view(at_s=at_s),
+            at=at,
+            budgets=self.budgets.view(policy, at=at),
+            spill_spent=self.spilled.view(policy, at_s=at_s),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +68,12 @@ class Asked:
     fields: Mapping[str, bytes]
     usage_wanted: bool
     caller_label: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """An answered request that is to be asked again of `plan.shadow`; `snapshot` is the one it was decided on."""
+
+    asked: Asked
+    plan: Plan
+    snapshot: Snapshot

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from app.domain.routing.policy import Policy
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
 from app.ports import BooksAway, RatesBook
@@ -13,9 +12,11 @@ from app.ports import BooksAway, RatesBook
 REFRESH_EVERY_S = 5.0
 
 
-async def refresh_rates(book: RatesBook, fleet: Fleet, policy: Policy) -> None:
+async def refresh_rates(book: RatesBook, fleet: Fleet, slot: PolicySlot) -> None:
     """Price the fleet by the newest measurements. Raises BooksAway: the prices known before stand then."""
-    fleet.measured(await book.newest(), policy=policy)
+    newest = await book.newest()
+    # The policy may have been swapped in the meantime: the one in force now counts.
+    fleet.measured(newest, policy=slot.current)
 
 
 async def keep_rates_fresh(
@@ -30,6 +31,6 @@ async def keep_rates_fresh(
     while True:
         await pause(every_s)
         try:
-            await refresh_rates(book, fleet, slot.current)
+            await refresh_rates(book, fleet, slot)
         except BooksAway:
             continue

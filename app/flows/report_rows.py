@@ -7,13 +7,15 @@ import io
 from dataclasses import dataclass
 from typing import Final
 
-from app.domain.ledger.report import FEWEST_FOR_P99, CostReport, Latency, Sums, percentile_ms
+from app.domain.ledger.report import FEWEST_FOR_P99, CostLine, CostReport, Latency, Sums, percentile_ms
 from app.domain.money import shown
 
 NOT_KNOWN: Final = "–"
 TOTAL: Final = "total"
 #: What was refused before any dispatch has no target and no hosting.
 NOWHERE: Final = "(not dispatched)"
+#: The column that tells copies for shadows from answers; a table has it only when there are such copies.
+COPIES: Final = "shadow"
 #: What a spreadsheet would take for the beginning of a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -40,11 +42,15 @@ class ReportTable:
 
 def table(report: CostReport) -> ReportTable:
     """One row a line of the report, then the total."""
-    dimensions = tuple(dimension.value for dimension in report.query.by)
+    copies = any(line.shadow for line in report.lines)
+    dimensions = (*(dimension.value for dimension in report.query.by), *((COPIES,) if copies else ()))
     blank = (TOTAL, *("" for _ in dimensions[1:])) if dimensions else ()
     return ReportTable(
         head=(*(name.replace("_", " ") for name in dimensions), *_FIGURES),
-        rows=tuple((*(word or NOWHERE for word in line.group), *_figures(line.sums)) for line in report.lines),
+        rows=tuple(
+            (*(word or NOWHERE for word in line.group), *((_copy(line),) if copies else ()), *_figures(line.sums))
+            for line in report.lines
+        ),
         total=(*blank, *_figures(report.total)),
         groups=len(dimensions),
     )
@@ -63,10 +69,10 @@ def csv_text(report: CostReport) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = [_flat(line.sums) for line in report.lines] or [_flat(Sums())]
-    writer.writerow([*(dimension.value for dimension in report.query.by), *columns[0]])
+    writer.writerow([*(dimension.value for dimension in report.query.by), *columns[0], COPIES])
     for line, figures in zip(report.lines, columns, strict=False):
         words = [f"'{word}" if word.startswith(_FORMULA) else word for word in line.group]
-        writer.writerow([*words, *("" if figure is None else figure for figure in figures.values())])
+        writer.writerow([*words, *("" if figure is None else figure for figure in figures.values()), _copy(line)])
     return out.getvalue()
 
 
@@ -77,7 +83,10 @@ def as_plain(report: CostReport) -> dict[str, object]:
         "since": report.query.since.isoformat(),
         "until": report.query.until.isoformat(),
         "by": names,
-        "lines": [{**dict(zip(names, line.group, strict=True)), **_flat(line.sums)} for line in report.lines],
+        "lines": [
+            {**dict(zip(names, line.group, strict=True)), **_flat(line.sums), COPIES: line.shadow}
+            for line in report.lines
+        ],
         "total": _flat(report.total),
         "by_hosting": {hosting: _flat(sums) for hosting, sums in sorted(report.by_hosting.items())},
     }
@@ -144,6 +153,10 @@ def _figures(sums: Sums) -> tuple[str, ...]:
         _percent(estimated),
         shown(sums.charge),
     )
+
+
+def _copy(line: CostLine) -> str:
+    return COPIES if line.shadow else ""
 
 
 def _flat(sums: Sums) -> dict[str, object]:

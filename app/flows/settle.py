@@ -22,5 +22,10 @@ def settle_without_waiting(receipt: Receipt, gateway: Gateway) -> None:
 
 
 def _tell(receipt: Receipt, gateway: Gateway) -> None:
-    gateway.recent.remember(receipt)
+    if receipt.shadow_of is None:
+        gateway.recent.remember(receipt)
+    if gateway.spilled.counts:
+        gateway.spilled.settled(receipt, at_s=gateway.clock.monotonic_s())
+    if gateway.budgets.counts:
+        gateway.budgets.settled(receipt)
     gateway.readings.settled(receipt)

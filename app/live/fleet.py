@@ -1,10 +1,10 @@
-"""All targets as this process observes them: in flight, circuit, credential, price in force."""
+"""All targets as this process observes them: in flight, circuit, credential, price, speed, what is left of limits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 
 from app.domain.circuit import CLOSED, Breaker
 from app.domain.errors import FaultKind, TargetFailure
@@ -12,6 +12,8 @@ from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
 from app.domain.routing.policy import Policy
 from app.domain.target import Circuit, Target, TargetSeen
+from app.domain.usage import Usage
+from app.live.rate_windows import RateWindow
 
 #: Faults that say something of the target's health, not of one request.
 UNHEALTHY = frozenset(
@@ -25,6 +27,11 @@ UNHEALTHY = frozenset(
         FaultKind.SERVER_ERROR,
     }
 )
+#: The weight of the newest time to the first token in the smoothed one.
+TTFT_WEIGHT = 0.2
+#: A speed that nobody has seen for so long is not known any more. Without this, a target that rules leave because it
+#: was slow once would never be asked again, and so stay slow for ever.
+TTFT_KNOWN_S = 30.0
 
 
 class Fleet:
@@ -32,22 +39,29 @@ class Fleet:
 
     def __init__(self, *, has_credential: Callable[[str], bool]) -> None:
         self._has_credential = has_credential
-        self._seen: dict[str, TargetSeen] = {}
+        self._places: dict[str, _Place] = {}
         self._breakers: dict[str, Breaker] = {}
         self._measured: dict[str, MeasuredRates] = {}
+        #: The last view; never changed, only replaced.
+        self._view: Mapping[str, TargetSeen] = {}
+        #: Names whose entry in the last view is not true any more.
+        self._changed: set[str] = set()
+        #: When time alone changes a view.
+        self._due_s = inf
 
     def follow(self, policy: Policy) -> None:
         """Watch the targets of this policy: new ones start empty, known ones keep their counts, gone ones are dropped
         once nothing is in flight there."""
         for target in policy.targets.values():
-            before = self._seen.get(target.name, TargetSeen())
-            self._seen[target.name] = replace(
-                before,
-                credential_present=target.credential is None or self._has_credential(target.credential),
-                rate_card=self._price(policy, target),
-            )
-        for name in [name for name in self._seen if name not in policy.targets and not self._seen[name].in_flight]:
-            del self._seen[name]
+            place = self._places.setdefault(target.name, _Place())
+            place.is_followed = True
+            place.credential_present = target.credential is None or self._has_credential(target.credential)
+            place.rate_card = self._price(policy, target)
+            place.limit(target)
+            self._changed.add(target.name)
+        for name in [name for name in self._places if name not in policy.targets]:
+            self._places[name].is_followed = False
+            self._drop_if_idle(name)
 
     def measured(self, rates: Iterable[MeasuredRates], *, policy: Policy) -> None:
         """New measurements came in; prices that rest on them are computed anew."""
@@ -55,48 +69,100 @@ class Fleet:
         self.follow(policy)
 
     def view(self, *, at_s: float) -> Mapping[str, TargetSeen]:
-        """The fleet now. Circuits are read at `at_s`, of the monotonic clock."""
+        """The fleet now. Circuits and what is left of limits are read at `at_s`, of the monotonic clock."""
         if self._breakers:
-            for name in list(self._breakers):
-                self._read_circuit(name, at_s=at_s)
-        return self._seen.copy()
+            for name, breaker in self._breakers.items():
+                self._saw_circuit(name, breaker.state(at_s=at_s))
+        if at_s >= self._due_s:
+            self._grow_older(at_s)
+        if self._changed:
+            view = dict(self._view)
+            for name in self._changed:
+                place = self._places.get(name)
+                if place is None:
+                    view.pop(name, None)
+                else:
+                    view[name] = place.seen(at_s=at_s)
+            self._view = view
+            self._changed.clear()
+        return self._view
 
-    def entered(self, target: str, *, at_s: float) -> None:
-        """A request is dispatched there."""
-        seen = self._seen[target]
-        self._seen[target] = TargetSeen(
-            in_flight=seen.in_flight + 1,
-            circuit=seen.circuit,
-            credential_present=seen.credential_present,
-            rate_card=seen.rate_card,
-        )
-        if target in self._breakers:
+    def entered(self, target: str, *, at_s: float, prompt_tokens: int = 0) -> None:
+        """A request is dispatched there, whose prompt has about so many tokens. A target that the policy has dropped
+        since that request was admitted is counted until the request has left."""
+        place = self._places.get(target)
+        if place is None:
+            place = self._places[target] = _Place()
+        place.in_flight += 1
+        self._changed.add(target)
+        if place.window is not None:
+            place.window.sent(prompt_tokens=prompt_tokens, at_s=at_s)
+            self._due_s = min(self._due_s, place.window.changes_after_s(at_s=at_s))
+        if self._breakers and target in self._breakers:
             self._breakers[target] = self._breakers[target].dispatched(at_s=at_s)
 
-    def left(self, target: str, *, at_s: float, answered: bool, failure: TargetFailure | None = None) -> None:
+    def left(
+        self,
+        target: str,
+        *,
+        at_s: float,
+        answered: bool,
+        failure: TargetFailure | None = None,
+        ttft_s: float | None = None,
+        usage: Usage | None = None,
+        prompt_tokens: int = 0,
+    ) -> None:
         """A dispatched request ended: `answered` clears the record of failures, an unhealthy `failure` adds to it.
-        Neither (the caller left) says nothing of the target."""
-        seen = self._seen[target]
-        self._seen[target] = TargetSeen(
-            in_flight=seen.in_flight - 1,
-            circuit=seen.circuit,
-            credential_present=seen.credential_present,
-            rate_card=seen.rate_card,
-        )
+        Neither (the caller left) says nothing of the target.
+
+        `ttft_s` is a streamed answer's. `usage` replaces `prompt_tokens`, the estimate that was given on entering.
+        """
+        place = self._places[target]
+        place.in_flight -= 1
+        self._changed.add(target)
+        if answered and ttft_s is not None:
+            place.saw_first_token(after_s=ttft_s, at_s=at_s)
+            self._due_s = min(self._due_s, at_s + TTFT_KNOWN_S)
+        if place.window is not None and usage is not None:
+            place.window.corrected(tokens=usage.prompt + usage.output - prompt_tokens, at_s=at_s)
+            self._due_s = min(self._due_s, place.window.changes_after_s(at_s=at_s))
         if failure is not None and failure.kind in UNHEALTHY:
             self._breakers[target] = self._breakers.get(target, CLOSED).failed(at_s=at_s)
-        elif answered and target in self._breakers:
+        elif answered and self._breakers and target in self._breakers:
             del self._breakers[target]
-            self._seen[target] = replace(self._seen[target], circuit=Circuit.CLOSED)
+            place.circuit = Circuit.CLOSED
+        if not place.is_followed:
+            self._drop_if_idle(target)
 
     def in_flight(self) -> Mapping[str, int]:
         """Requests in flight, by target."""
-        return {name: seen.in_flight for name, seen in self._seen.items()}
+        return {name: place.in_flight for name, place in self._places.items()}
 
-    def _read_circuit(self, name: str, *, at_s: float) -> None:
-        state = self._breakers[name].state(at_s=at_s)
-        if name in self._seen and self._seen[name].circuit is not state:
-            self._seen[name] = replace(self._seen[name], circuit=state)
+    def _drop_if_idle(self, name: str) -> None:
+        if not self._places[name].in_flight:
+            del self._places[name]
+            self._breakers.pop(name, None)
+            self._changed.add(name)
+
+    def _saw_circuit(self, name: str, state: Circuit) -> None:
+        place = self._places[name]
+        if place.circuit is not state:
+            place.circuit = state
+            self._changed.add(name)
+
+    def _grow_older(self, at_s: float) -> None:
+        """Forget speeds that are too old; mark those whose limits have room again; find out when to look next."""
+        self._due_s = inf
+        for name, place in self._places.items():
+            if place.ttft_ms is not None:
+                if at_s >= place.ttft_until_s:
+                    place.ttft_ms = None
+                    self._changed.add(name)
+                else:
+                    self._due_s = min(self._due_s, place.ttft_until_s)
+            if place.window is not None:
+                self._changed.add(name)
+                self._due_s = min(self._due_s, place.window.changes_after_s(at_s=at_s))
 
     def _price(self, policy: Policy, target: Target) -> RateCard | None:
         usd_per_hour = policy.usd_per_hour(target)
@@ -106,3 +172,55 @@ class Fleet:
         day = datetime.fromtimestamp(rates.measured_at_s, UTC).date()
         origin = f"measured {day} on {rates.engine_version} at concurrency {rates.concurrency}"
         return standard_card(usd_per_hour=usd_per_hour, rates=rates, origin=origin)
+
+
+class _Place:
+    """One target, counted. A view shows it as an immutable `TargetSeen`."""
+
+    __slots__ = (
+        "circuit",
+        "credential_present",
+        "in_flight",
+        "is_followed",
+        "rate_card",
+        "ttft_ms",
+        "ttft_until_s",
+        "window",
+    )
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.circuit = Circuit.CLOSED
+        self.credential_present = True
+        self.rate_card: RateCard | None = None
+        self.is_followed = False
+        self.ttft_ms: float | None = None
+        self.ttft_until_s = 0.0
+        #: For targets with limits by the minute only.
+        self.window: RateWindow | None = None
+
+    def limit(self, target: Target) -> None:
+        """Count for the target's limits, if it has any."""
+        if target.requests_per_minute is None and target.tokens_per_minute is None:
+            self.window = None
+            return
+        if self.window is None:
+            self.window = RateWindow()
+        self.window.follow(target)
+
+    def saw_first_token(self, *, after_s: float, at_s: float) -> None:
+        ms = 1000 * after_s
+        self.ttft_ms = ms if self.ttft_ms is None else self.ttft_ms + TTFT_WEIGHT * (ms - self.ttft_ms)
+        self.ttft_until_s = at_s + TTFT_KNOWN_S
+
+    def seen(self, *, at_s: float) -> TargetSeen:
+        window = self.window
+        return TargetSeen(
+            in_flight=self.in_flight,
+            circuit=self.circuit,
+            credential_present=self.credential_present,
+            rate_card=self.rate_card,
+            predicted_ttft_ms=None if self.ttft_ms is None else round(self.ttft_ms, 1),
+            requests_left=None if window is None else window.requests_left(at_s=at_s),
+            tokens_left=None if window is None else window.tokens_left(at_s=at_s),
+        )

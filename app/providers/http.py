@@ -79,7 +79,7 @@ class PooledClient:
         """An idle connection to the place, the one used last, or a new one. Raises HttpFault."""
         idle = self._idle.get(place)
         if idle:
-            now_s = asyncio.get_running_loop().time()
+            now_s = idle[-1].now_s()
             while idle:
                 connection = idle.pop()
                 if connection.usable and connection.rest_until_s > now_s:
@@ -125,11 +125,11 @@ class PooledClient:
         return connection
 
     def _rested(self, place: Place, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.rest_until_s = loop.time() + (self._keep_idle_tls_s if place.secure else self._keep_idle_s)
+        rest_s = self._keep_idle_tls_s if place.secure else self._keep_idle_s
+        connection.rest_until_s = connection.now_s() + rest_s
         self._idle.setdefault(place, []).append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(self._keep_idle_s, self._swept)
+            self._sweep = asyncio.get_running_loop().call_later(self._keep_idle_s, self._swept)
 
     def _gone(self, connection: Connection) -> None:
         self._all.discard(connection)

@@ -22,15 +22,16 @@ _GIVEN = """
            (facts ->> 'stream')::boolean as stream,
            coalesce(attempts -> -1 ->> 'target', '') as target,
            coalesce(attempts -> -1 ->> 'hosting', '') as hosting,
+           shadow_of is not null as shadow,
            jsonb_array_length(attempts) as attempt_count
       from rows from (jsonb_to_recordset($1::text::jsonb) as (
                request_id uuid, at_us bigint, facts jsonb, caller_label text, policy_digest text, decision jsonb,
                outcome text, status integer, attempts jsonb, duration_s double precision,
-               overhead_s double precision, flags text[]
+               overhead_s double precision, flags text[], shadow_of uuid
            )) with ordinality as record (
                request_id, at_us, facts, caller_label, policy_digest, decision,
                outcome, status, attempts, duration_s,
-               overhead_s, flags, place
+               overhead_s, flags, shadow_of, place
            )
      order by request_id, place
 """
@@ -38,6 +39,7 @@ _GIVEN = """
 #: One row an attempt, with what it takes over from its receipt.
 _TRIED = """
     select given.request_id, given.at, given.key_id, given.team, given.cost_centre, given.model, given.policy_digest,
+           given.shadow,
            'epoch'::timestamptz + tried.started_us * interval '1 microsecond' as started_at,
            (tried.usage ->> 'prompt')::bigint as prompt_tokens,
            (tried.usage ->> 'cached')::bigint as cached_tokens,
@@ -59,7 +61,7 @@ _TRIED = """
 #: What counts: a request for the target that ended it, tokens and money for each attempt's own target.
 _COUNTED = """
     select date_trunc('hour', at, 'UTC') as hour, (at at time zone 'UTC')::date as day,
-           key_id, team, cost_centre, model, target, hosting,
+           key_id, team, cost_centre, model, target, hosting, shadow,
            1 as requests, 0 as attempts,
            (outcome = 'complete')::integer as complete, (outcome = 'abandoned')::integer as abandoned,
            (outcome = 'broken')::integer as broken, (outcome = 'refused')::integer as refused,
@@ -71,7 +73,7 @@ _COUNTED = """
       join inserted using (request_id)
      union all
     select date_trunc('hour', at, 'UTC'), (at at time zone 'UTC')::date,
-           key_id, team, cost_centre, model, target, hosting,
+           key_id, team, cost_centre, model, target, hosting, shadow,
            0, 1, 0, 0, 0, 0, 0,
            prompt_tokens, cached_tokens, output_tokens, reasoning_tokens,
            (usage_source not in ('provider_final', 'nothing_sent'))::integer, charge,
@@ -83,7 +85,8 @@ _COUNTED = """
 #: Times of complete requests: the final attempt's, and the request's own duration. $2: `bucket_edges_ms`.
 _TIMED = """
     select date_trunc('hour', given.at, 'UTC') as hour, given.team, given.cost_centre, given.model,
-           given.target, given.hosting, time.metric, width_bucket(time.s * 1000, $2::double precision[]) as bucket
+           given.target, given.hosting, given.shadow, time.metric,
+           width_bucket(time.s * 1000, $2::double precision[]) as bucket
       from given
       join inserted using (request_id)
      cross join lateral (values
@@ -104,7 +107,7 @@ def _rolled_up(*, table: str, key: str) -> str:
 """
 
 
-_LATENCY_KEY = "hour, team, cost_centre, model, target, hosting, metric, bucket"
+_LATENCY_KEY = "hour, team, cost_centre, model, target, hosting, metric, bucket, shadow"
 
 #: $1 the batch as one JSON array, $2 the bucket edges in ms → the number of receipts inserted.
 BOOK = f"""
@@ -112,11 +115,11 @@ with given as materialized ({_GIVEN}),
 inserted as (
     insert into receipt (request_id, at, key_id, team, cost_centre, model, endpoint, stream, caller_label,
                          policy_digest, rule, target, hosting, outcome, status, attempts, charge, duration_s,
-                         overhead_s, flags, facts, decision)
+                         overhead_s, flags, facts, decision, shadow_of)
     select request_id, at, key_id, team, cost_centre, model, endpoint, stream, caller_label,
            policy_digest, decision ->> 'rule', target, hosting, outcome, status, attempt_count,
            (select coalesce(sum(charge), 0) from jsonb_to_recordset(attempts) as tried (charge bigint)), duration_s,
-           overhead_s, flags, facts, decision
+           overhead_s, flags, facts, decision, shadow_of
       from given
      order by request_id
     on conflict (request_id, at) do nothing
@@ -138,8 +141,8 @@ settled as (
       from tried
      order by attempt_id
 ),
-by_hour as ({_rolled_up(table="usage_hour", key="hour, team, cost_centre, model, target, hosting")}),
-by_key as ({_rolled_up(table="usage_day_key", key="day, key_id, team, cost_centre, model, target, hosting")}),
+by_hour as ({_rolled_up(table="usage_hour", key="hour, team, cost_centre, model, target, hosting, shadow")}),
+by_key as ({_rolled_up(table="usage_day_key", key="day, key_id, team, cost_centre, model, target, hosting, shadow")}),
 by_time as (
     insert into latency_hour as kept ({_LATENCY_KEY}, n)
     select {_LATENCY_KEY}, count(*) from ({_TIMED}) as timed group by {_LATENCY_KEY} order by {_LATENCY_KEY}
@@ -162,6 +165,7 @@ _AS_JSON = """
                'duration_s', found.duration_s,
                'overhead_s', found.overhead_s,
                'flags', found.flags,
+               'shadow_of', found.shadow_of,
                'attempts', coalesce((
                    select jsonb_agg(jsonb_build_object(
                               'attempt_id', tried.attempt_id,
@@ -201,11 +205,11 @@ _AS_JSON = """
            )::text as receipt
 """
 
-#: $1 the request id, $2 the key it must belong to, or null.
+#: $1 the request id, $2 the key it must belong to, or null. A caller is never shown what was sent to a shadow.
 FIND = f"""
 {_AS_JSON}
   from receipt as found
- where found.request_id = $1 and ($2::text is null or found.key_id = $2)
+ where found.request_id = $1 and ($2::text is null or found.key_id = $2 and found.shadow_of is null)
 """
 
 #: $1 only ids less than this, $2 how many. Ids are UUIDv7: by id is by time.

@@ -12,15 +12,71 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from app.domain.ledger.receipt import Receipt
+from app.domain.ledger.receipt import Attempt, Receipt
+from app.domain.metering.measurement import Outcome
+from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan, Refusal
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
+class _Head(msgspec.Struct, gc=False):
+    """What is known of a receipt once its request is decided on; it is the larger part, and never changes."""
+
+    request_id: str
+    at_us: int
+    facts: RequestFacts
+    caller_label: str | None
+    policy_digest: str
+    decision: Plan | Refusal
+
+
+class _Tail(msgspec.Struct, gc=False):
+    """What became of it."""
+
+    outcome: Outcome
+    status: int
+    attempts: tuple[Attempt, ...]
+    duration_s: float
+    overhead_s: float
+    flags: tuple[str, ...]
+    shadow_of: str | None
+
+
+#: Every field of a receipt, in the order of its JSON.
+WRITTEN_FIELDS = (*_Head.__struct_fields__, *_Tail.__struct_fields__)
+
+
 def encode(receipt: Receipt) -> bytes:
     """One line of UTF-8 JSON with every field of the receipt, sets sorted. Never contains a line break."""
-    return _ENCODER.encode(receipt)
+    return with_tail(encode_head(receipt), receipt)
+
+
+def encode_head(receipt: Receipt) -> bytes:
+    """The beginning of its JSON, which is the same for every receipt of the same decided request."""
+    head = _Head(
+        receipt.request_id,
+        receipt.at_us,
+        receipt.facts,
+        receipt.caller_label,
+        receipt.policy_digest,
+        receipt.decision,
+    )
+    return _ENCODER.encode(head)[:-1]
+
+
+def with_tail(head: bytes, receipt: Receipt) -> bytes:
+    """The whole JSON of a receipt whose head is `head`."""
+    tail = _Tail(
+        receipt.outcome,
+        receipt.status,
+        receipt.attempts,
+        receipt.duration_s,
+        receipt.overhead_s,
+        receipt.flags,
+        receipt.shadow_of,
+    )
+    return b",".join((head, _ENCODER.encode(tail)[1:]))
 
 
 def decode(text: bytes | str) -> Receipt:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.domain.ledger.report import CostLine, CostQuery, Dimension, Latency, Sums, checked
+from app.domain.ledger.report import SHADOW, CostLine, CostQuery, Dimension, Latency, Sums, checked
 from app.domain.money import Nanodollars
 from app.ports import Books
 from app.storage.engine import Connection, Database
@@ -34,6 +34,9 @@ _COLUMNS_BY_KEY: Mapping[Dimension, str] = {
     Dimension.DAY: "to_char(day, 'YYYY-MM-DD')",
 }
 
+#: Answers by their hosting, copies for shadows all together.
+_SPLIT = f"case when shadow then '{SHADOW}' else hosting end"
+
 #: Every statement takes the period as $1 and $2 and the cost centres, or null for all, as $3.
 _OF_HOURS = "hour >= $1 and hour < $2 and ($3::text[] is null or cost_centre = any($3))"
 _OF_DAYS = """
@@ -47,6 +50,8 @@ select coalesce(sum(charge), 0)::bigint from attempt
 _SUMMED = ", ".join(f"sum({name})::bigint as {name}" for name in SUMS)
 
 Group = tuple[str, ...]
+#: A group, and whether it is of copies for shadows.
+Line = tuple[Group, bool]
 Histograms = dict[Latency, dict[int, int]]
 
 
@@ -66,43 +71,48 @@ class PostgresReportBook:
             self._database.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            lines = await _lines(connection, query, by=query.by, by_key=Dimension.KEY in query.by)
-            split = await _lines(connection, query, by=(Dimension.HOSTING,), by_key=Dimension.KEY in query.by)
+            by_key = Dimension.KEY in query.by
+            names = _COLUMNS_BY_KEY if by_key else _COLUMNS
+            lines = await _lines(connection, query, columns=[names[each] for each in query.by], by_key=by_key)
+            split = await _lines(connection, query, columns=[_SPLIT], by_key=by_key)
             charge = await connection.fetchval(_LEDGER_CHARGE, *_period(query), timeout=READ_TIMEOUT_S)
         return Books(
-            lines=tuple(CostLine(group=group, sums=sums) for group, sums in lines.items()),
-            by_hosting={hosting: sums for (hosting,), sums in split.items()},
+            lines=tuple(CostLine(group=group, sums=sums, shadow=shadow) for (group, shadow), sums in lines.items()),
+            by_hosting={hosting: sums for ((hosting,), _), sums in split.items()},
             ledger_charge=Nanodollars(charge),
         )
 
 
 async def _lines(
-    connection: Connection, query: CostQuery, *, by: Sequence[Dimension], by_key: bool
-) -> Mapping[Group, Sums]:
-    columns = [(_COLUMNS_BY_KEY if by_key else _COLUMNS)[dimension] for dimension in by]
+    connection: Connection, query: CostQuery, *, columns: Sequence[str], by_key: bool
+) -> Mapping[Line, Sums]:
     group = f"array[{', '.join(columns)}]::text[]"
     table, period = ("usage_day_key", _OF_DAYS) if by_key else ("usage_hour", _OF_HOURS)
     rows = await connection.fetch(
-        f'select {group} as "group", {_SUMMED} from {table} where {period} group by 1 order by 1',
+        f'select {group} as "group", shadow, {_SUMMED} from {table} where {period} group by 1, 2 order by 1, 2',
         *_period(query),
         timeout=READ_TIMEOUT_S,
     )
     histograms = {} if by_key else await _histograms(connection, query, group=group)
-    return {tuple(row["group"]): _sums(row, latency=histograms.get(tuple(row["group"]), {})) for row in rows}
+    return {_line(row): _sums(row, latency=histograms.get(_line(row), {})) for row in rows}
 
 
-async def _histograms(connection: Connection, query: CostQuery, *, group: str) -> Mapping[Group, Histograms]:
+async def _histograms(connection: Connection, query: CostQuery, *, group: str) -> Mapping[Line, Histograms]:
     rows = await connection.fetch(
-        f"""select {group} as "group", metric, bucket, sum(n)::bigint as n from latency_hour
-             where {_OF_HOURS} group by 1, 2, 3 order by 1, 2, 3""",
+        f"""select {group} as "group", shadow, metric, bucket, sum(n)::bigint as n from latency_hour
+             where {_OF_HOURS} group by 1, 2, 3, 4 order by 1, 2, 3, 4""",
         *_period(query),
         timeout=READ_TIMEOUT_S,
     )
-    histograms: dict[Group, Histograms] = {}
+    histograms: dict[Line, Histograms] = {}
     for row in rows:
-        of_group = histograms.setdefault(tuple(row["group"]), {})
+        of_group = histograms.setdefault(_line(row), {})
         of_group.setdefault(Latency(row["metric"]), {})[row["bucket"]] = row["n"]
     return histograms
+
+
+def _line(row: Mapping[str, Any]) -> Line:
+    return tuple(row["group"]), row["shadow"]
 
 
 def _period(query: CostQuery) -> tuple[object, object, object]:

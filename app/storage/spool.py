@@ -18,8 +18,10 @@ from typing import Literal, NamedTuple, TypeAlias
 from app.domain.errors import LedgerUnavailable, SetupError
 from app.domain.ledger.receipt import Receipt
 from app.domain.money import Nanodollars
+from app.domain.routing.facts import RequestFacts
+from app.domain.routing.plan import Plan, Refusal
 from app.ports import Clock, Shipment
-from app.storage.receipt_json import encode
+from app.storage.receipt_json import encode, encode_head, with_tail
 from app.storage.spool_adoption import Orphan, Part, segment_part, segment_shipped
 from app.storage.spool_format import Kind, framed
 from app.storage.spool_home import Home, bytes_elsewhere, make_home, take_orphans
@@ -64,6 +66,8 @@ class Spool:
         self._clock = clock
         self._notice = notice
         self._loop = asyncio.get_running_loop()
+        #: By request id, of those under way: what an intent was written for, and the head of its JSON.
+        self._heads: dict[str, tuple[RequestFacts, Plan | Refusal, bytes]] = {}
         self._orphans: list[Orphan] = []
         self._told_of: set[Path] = set()
         self._bytes_elsewhere = 0
@@ -115,7 +119,9 @@ class Spool:
     def intend(self, receipt: Receipt) -> None:
         """See `Journal`. Raises LedgerUnavailable while a record could not be kept, at the cap, and once closed."""
         request_id = receipt.request_id
-        self._keeper.keep_intent(request_id, framed(Kind.INTENT, request_id, encode(receipt)))
+        head = encode_head(receipt)
+        self._keeper.keep_intent(request_id, framed(Kind.INTENT, request_id, with_tail(head, receipt)))
+        self._heads[request_id] = (receipt.facts, receipt.decision, head)
 
     def checkpoint(self, *, request_id: str, output_tokens: int, charge: Nanodollars) -> None:
         """See `Journal`. Left out for a request that is not open, and while new work is refused."""
@@ -131,7 +137,7 @@ class Spool:
         """
         request_id = receipt.request_id
         durable = self._loop.create_future()
-        self._keeper.keep_receipt(request_id, framed(Kind.RECEIPT, request_id, encode(receipt)), durable=durable)
+        self._keeper.keep_receipt(request_id, framed(Kind.RECEIPT, request_id, self._encoded(receipt)), durable=durable)
         self._more.set()
         await durable
 
@@ -139,10 +145,17 @@ class Spool:
         """See `Journal`. Never raises: a receipt that cannot be written now is treated as `settle` says."""
         request_id = receipt.request_id
         try:
-            self._keeper.keep_receipt(request_id, framed(Kind.RECEIPT, request_id, encode(receipt)), durable=None)
+            self._keeper.keep_receipt(
+                request_id, framed(Kind.RECEIPT, request_id, self._encoded(receipt)), durable=None
+            )
         except LedgerUnavailable as fault:
             self._notice(f"the receipt of request {request_id} could not be written: {fault}")
         self._more.set()
+
+    def _encoded(self, receipt: Receipt) -> bytes:
+        facts, decision, head = self._heads.pop(receipt.request_id, (None, None, b""))
+        same = facts is receipt.facts and decision is receipt.decision
+        return with_tail(head, receipt) if same else encode(receipt)
 
     @property
     def depth(self) -> int:

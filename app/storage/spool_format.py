@@ -37,6 +37,7 @@ class Kind(IntEnum):
 
 
 _KINDS = frozenset(kind.value for kind in Kind)
+_RECEIPT = Kind.RECEIPT.value
 
 
 class Whole(NamedTuple):
@@ -90,6 +91,29 @@ def scan(buffer: bytes, *, start: int = 0) -> Iterator[Whole | Unreadable]:
         resumed_at = _next_record_at(buffer, at + 1)
         yield Unreadable(at, resumed_at, torn=resumed_at == len(buffer) and _looks_torn(buffer, at))
         at = resumed_at
+
+
+def take_receipts(buffer: bytes, *, receipts: list[bytes], most: int) -> int:
+    """From the start of the buffer, add the payloads of receipts until there are `most`, or until something stands
+    there that is no whole record. Returns the place behind the last whole record. What `scan` finds, only faster: every
+    byte that is shipped passes here."""
+    at, size = 0, len(buffer)
+    unpack, check = _CHECKED_HEAD.unpack_from, google_crc32c.value
+    while at + HEADER_BYTES <= size:
+        magic, kind, name_bytes, payload_bytes, body_check, head_check = unpack(buffer, at)
+        name_at = at + HEADER_BYTES
+        payload_at = name_at + name_bytes
+        end = payload_at + payload_bytes
+        if magic != RECORD_MAGIC or end > size or kind not in _KINDS:
+            break
+        if check(buffer[at : at + _HEAD_BYTES]) != head_check or check(buffer[name_at:end]) != body_check:
+            break
+        at = end
+        if kind == _RECEIPT:
+            receipts.append(buffer[payload_at:end])
+            if len(receipts) == most:
+                break
+    return at
 
 
 def record_at(buffer: bytes, at: int) -> Whole | None:

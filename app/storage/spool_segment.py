@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from app.storage.spool_format import SEGMENT_HEADER, Kind, Unreadable, Whole, scan
+from app.storage.spool_format import SEGMENT_HEADER, Kind, Unreadable, Whole, scan, take_receipts
 
 SEGMENT_SUFFIX = ".seg"
 _SHIPPED_SUFFIX = ".shipped"
@@ -157,8 +157,8 @@ def _receipts(buffer: bytes, *, remainder: int, at: int, most: int) -> Batch | N
     """None when the reading ended before it could be told what stands there."""
     receipts: list[bytes] = []
     unreadable: list[Unreadable] = []
-    upto = 0
-    for found in scan(buffer):
+    upto = take_receipts(buffer, receipts=receipts, most=most)
+    for found in scan(buffer, start=upto) if len(receipts) < most else ():
         if isinstance(found, Whole):
             upto = found.end
             if found.kind == Kind.RECEIPT:

@@ -8,6 +8,7 @@ Money is whole nanodollars in a bigint, prices are USD per million tokens, days 
 from __future__ import annotations
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Double,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -113,6 +115,7 @@ RECEIPT = Table(
     _needed("facts", JSONB),
     _needed("decision", JSONB),
     _booked_at(),
+    _optional("shadow_of", Uuid),
     PrimaryKeyConstraint("request_id", "at"),
     CheckConstraint(f"outcome in {OUTCOMES}", name="receipt_outcome"),
     *_indexes("receipt"),
@@ -174,14 +177,15 @@ ATTEMPT = Table(
     postgresql_partition_by="range (at)",
 )
 
-#: For every report that is not by key.
+#: For every report that is not by key. Here and in the other roll-ups `shadow` keeps copies for shadows apart.
 USAGE_HOUR = Table(
     "usage_hour",
     METADATA,
     _needed("hour", MOMENT),
     *(_needed(name, Text) for name in ("team", "cost_centre", "model", "target", "hosting")),
     *_sums(),
-    PrimaryKeyConstraint("hour", "team", "cost_centre", "model", "target", "hosting"),
+    _needed("shadow", Boolean),
+    PrimaryKeyConstraint("hour", "team", "cost_centre", "model", "target", "hosting", "shadow"),
 )
 
 #: For reports by key: a row a day keeps it small.
@@ -191,7 +195,8 @@ USAGE_DAY_KEY = Table(
     _needed("day", Date),
     *(_needed(name, Text) for name in ("key_id", "team", "cost_centre", "model", "target", "hosting")),
     *_sums(),
-    PrimaryKeyConstraint("day", "key_id", "team", "cost_centre", "model", "target", "hosting"),
+    _needed("shadow", Boolean),
+    PrimaryKeyConstraint("day", "key_id", "team", "cost_centre", "model", "target", "hosting", "shadow"),
 )
 
 #: Percentiles cannot be added up, counts can: `bucket` is that of `domain.ledger.report`.
@@ -202,7 +207,8 @@ LATENCY_HOUR = Table(
     *(_needed(name, Text) for name in ("team", "cost_centre", "model", "target", "hosting", "metric")),
     Column("bucket", Integer, nullable=False, autoincrement=False),
     _needed("n", BigInteger),
-    PrimaryKeyConstraint("hour", "team", "cost_centre", "model", "target", "hosting", "metric", "bucket"),
+    _needed("shadow", Boolean),
+    PrimaryKeyConstraint("hour", "team", "cost_centre", "model", "target", "hosting", "metric", "bucket", "shadow"),
 )
 
 #: Never the key itself. Times are Unix seconds, exactly as they were given.
@@ -234,4 +240,31 @@ MEASURED_RATES = Table(
     _needed("measured_at_s", BigInteger),
     _needed("concurrency", Integer),
     Index("measured_rates_target_newest", "target", text("measured_at_s desc"), text("id desc")),
+)
+
+#: Append-only but for the first time in force, which a trigger watches. `json` keeps texts as they were given, whatever
+#: letters a refused file holds.
+POLICY_REVISION = Table(
+    "policy_revision",
+    METADATA,
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("digest", Text, primary_key=True),
+    _needed("files", JSON),
+    _needed("author", Text),
+    _needed("seen_at_s", Double),
+    _optional("in_force_at_s", Double),
+    _needed("findings", JSON),
+    CheckConstraint("digest ~ '^[0-9a-f]{16}$'", name="policy_revision_digest"),
+    Index("policy_revision_newest", text("seen_at_s desc"), text("number desc")),
+)
+
+#: One row at most: `single` is true and unique.
+POLICY_PIN = Table(
+    "policy_pin",
+    METADATA,
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
+    Column("digest", Text, ForeignKey("policy_revision.digest"), nullable=False),
+    _needed("by", Text),
+    _needed("pinned_at_s", Double),
+    CheckConstraint("single", name="policy_pin_single"),
 )

@@ -34,13 +34,23 @@ class ReceiptLog:
 
     def __init__(self, sink: LineSink) -> None:
         self._offer = sink.offer
+        self._second = -1
+        self._second_text = ""
 
     def dispatched(self, *, target: str) -> None:
         """Nothing is logged before the receipt is settled."""
 
     def settled(self, receipt: Receipt) -> None:
         """Queue the receipt's line."""
-        self._offer(receipt_line(receipt))
+        self._offer(receipt_line(receipt, at=self._at(receipt.at_us)))
+
+    def _at(self, at_us: int) -> str:
+        """As `_moment`; the text of a second is made once."""
+        second, fraction_us = divmod(at_us, _MICROSECONDS)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")[:-6]
+        return f"{self._second_text}.{fraction_us // 1000:03d}Z"
 
 
 class EventLog(logging.Handler):
@@ -92,39 +102,44 @@ class _ReceiptLine(msgspec.Struct, omit_defaults=True, gc=False):
     fault_message: str | None = None
     refusal: str | None = None
     caller_label: str | None = None
+    shadow_of: str | None = None
     flags: tuple[str, ...] = ()
 
 
-def receipt_line(receipt: Receipt) -> bytes:
-    """The line of a receipt, without a line break at its end."""
-    facts, final = receipt.facts, receipt.final
+def receipt_line(receipt: Receipt, *, at: str | None = None) -> bytes:
+    """The line of a receipt, without a line break at its end. `at` is its moment as text, where that is known."""
+    facts, final, attempts = receipt.facts, receipt.final, receipt.attempts
+    caller, label = facts.caller, receipt.caller_label
     line = _ReceiptLine(
-        at=_moment(receipt.at_us / _MICROSECONDS),
-        level="info",
-        event="receipt",
-        request_id=receipt.request_id,
-        outcome=receipt.outcome.value,
-        status=receipt.status,
-        key=facts.caller.key_id,
-        team=facts.caller.team,
-        cost_centre=facts.caller.cost_centre,
-        model=facts.model,
-        endpoint=facts.endpoint.value,
-        stream=facts.stream,
-        policy=receipt.policy_digest,
-        rule=receipt.decision.rule,
-        duration_ms=round(receipt.duration_s * 1000, 3),
-        overhead_ms=round(receipt.overhead_s * 1000, 3),
-        charge_usd=shown(receipt.charge),
-        attempts=len(receipt.attempts),
-        caller_label=None if receipt.caller_label is None else _tame(receipt.caller_label, longest=128),
-        flags=receipt.flags,
+        _moment(receipt.at_us / _MICROSECONDS) if at is None else at,
+        "info",
+        "receipt",
+        receipt.request_id,
+        receipt.outcome,
+        receipt.status,
+        caller.key_id,
+        caller.team,
+        caller.cost_centre,
+        facts.model,
+        facts.endpoint,
+        facts.stream,
+        receipt.policy_digest,
+        receipt.decision.rule,
+        round(receipt.duration_s * 1000, 3),
+        round(receipt.overhead_s * 1000, 3),
+        shown(receipt.charge),
+        len(attempts),
     )
+    if label is not None:
+        line.caller_label = _tame(label, longest=128)
+    if receipt.shadow_of is not None:
+        line.shadow_of = receipt.shadow_of
     if final is None:
+        line.flags = receipt.flags
         line.refusal = _tame(getattr(receipt.decision, "message", ""))
         return _encoded(line)
     usage = final.usage
-    line.target, line.hosting, line.usage_source = final.target, final.hosting.value, final.usage_source.value
+    line.target, line.hosting, line.usage_source = final.target, final.hosting, final.usage_source
     line.prompt_tokens, line.cached_tokens, line.output_tokens = usage.prompt, usage.cached, usage.output
     line.ttft_ms = None if final.ttft_s is None else round(final.ttft_s * 1000, 3)
     line.tpot_ms = None if final.tpot_s is None else round(final.tpot_s * 1000, 3)

@@ -25,6 +25,7 @@ _OPERATIONS: Final = {Endpoint.CHAT: "chat", Endpoint.COMPLETIONS: "text_complet
 _FAULTS: Final = frozenset(kind.value for kind in FaultKind)
 _OTHER: Final = ("other",) * len(names.ROUTE_LABELS)
 _NONE_IN_FLIGHT: Final[Mapping[str, int]] = {}
+_NONE_DROPPED: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +33,12 @@ class Gauges:
     """What is read anew at each scrape."""
 
     policy_digest: Callable[[], str]
+    policy_refused: Callable[[], bool] = lambda: False
     in_flight: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
     spool_depth: Callable[[], int] = lambda: 0
     spool_quarantined: Callable[[], int] = lambda: 0
     log_lines_dropped: Callable[[], int] = lambda: 0
+    shadows_dropped: Callable[[], Mapping[str, int]] = lambda: _NONE_DROPPED
 
 
 class PrometheusReadings:
@@ -50,6 +53,8 @@ class PrometheusReadings:
         self._overhead = Histogram(names.OVERHEAD.buckets)
         self._loop_lag = Histogram(names.LOOP_LAG.buckets)
         self._shipped = 0
+        self._copies: dict[str, int] = {}
+        self._reloads = {"accepted": 0, "refused": 0}
         self._postgres_up: bool | None = None
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
@@ -68,6 +73,10 @@ class PrometheusReadings:
         facts, attempts = receipt.facts, receipt.attempts
         for attempt in attempts:
             self._of(facts, attempt).saw_attempt(attempt)
+        if receipt.shadow_of is not None:
+            # Its attempts are a target's work like any others; nobody's request was answered by it.
+            self._copies[receipt.outcome.value] = self._copies.get(receipt.outcome.value, 0) + 1
+            return
         final = attempts[-1] if attempts else None
         self._of(facts, final).saw_request(receipt, final)
         if final is not None:
@@ -76,6 +85,10 @@ class PrometheusReadings:
     def loop_lagged(self, lag_s: float) -> None:
         """The event loop woke its watcher this much later than asked for."""
         self._loop_lag.saw(lag_s)
+
+    def policy_edited(self, *, accepted: bool) -> None:
+        """An edit of the policy was swapped in, or refused."""
+        self._reloads["accepted" if accepted else "refused"] += 1
 
     def books_answered(self) -> None:
         """Postgres answered."""
@@ -135,6 +148,16 @@ class PrometheusReadings:
         if self._postgres_up is not None:
             yield from numbers(names.POSTGRES_UP, [("", int(self._postgres_up))])
         yield from numbers(names.POLICY, [(label_text(names.POLICY.labels, (gauges.policy_digest(),)), 1)])
+        reloads = self._reloads.items()
+        yield from numbers(
+            names.POLICY_RELOADS,
+            ((label_text(names.POLICY_RELOADS.labels, (result,)), count) for result, count in reloads),
+        )
+        yield from numbers(names.POLICY_REFUSED, [("", int(gauges.policy_refused()))])
+        copies = {**self._copies, **gauges.shadows_dropped()}
+        yield from numbers(
+            names.SHADOWS, ((label_text(names.SHADOWS.labels, (result,)), count) for result, count in copies.items())
+        )
         yield from numbers(names.LOG_DROPPED, [("", gauges.log_lines_dropped())])
 
 

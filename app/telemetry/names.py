@@ -167,6 +167,24 @@ POSTGRES_UP: Final = Family(
 POLICY: Final = Family(
     name="breakeven_policy_info", help="1 for the policy in force.", type="gauge", labels=("digest",)
 )
+POLICY_RELOADS: Final = Family(
+    name="breakeven_policy_reloads_total",
+    help="Edits of the policy since this process started: accepted ones were swapped in, refused ones were not.",
+    type="counter",
+    labels=("result",),
+)
+POLICY_REFUSED: Final = Family(
+    name="breakeven_policy_refused",
+    help="1 while the policy files, or the pinned revision, may not go live; what was in force before stays.",
+    type="gauge",
+)
+SHADOWS: Final = Family(
+    name="breakeven_shadow_copies_total",
+    help="Copies for shadows, by what became of them: an outcome, or why they were not sent "
+    "(crowded, capped, unfit, no_room).",
+    type="counter",
+    labels=("result",),
+)
 LOG_DROPPED: Final = Family(
     name="breakeven_log_lines_dropped_total",
     help="Log lines dropped because the sink did not take them in time.",

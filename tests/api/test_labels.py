@@ -49,3 +49,9 @@ def test_a_callers_own_request_id_is_cut_and_cleaned_and_never_a_reason_to_refus
     assert label is not None
     assert len(label) == MOST_LABEL_BYTES
     assert label.startswith("a??b")
+
+
+def test_a_conversation_is_named_in_a_header() -> None:
+    assert read_labels([(b"x-breakeven-session", b"thread 7")]).session == "thread 7"
+    with pytest.raises(BadRequest):
+        read_labels([(b"x-breakeven-session", b"x" * (MOST_LABEL_BYTES + 1))])

@@ -77,5 +77,6 @@ def test_a_targets_own_error_body_is_passed_on_only_when_the_caller_is_at_fault(
 def test_a_wait_is_named_and_bounded() -> None:
     assert problem_of(_failure(FaultKind.OVERLOADED, retry_after_s=1e9)).retry_after_s == RETRY_AFTER_MOST_S
     assert problem_of(_failure(FaultKind.OVERLOADED)).retry_after_s == 1
-    assert problem_of(_refusal("room")).retry_after_s == 1
+    for passing in ("circuit", "rate", "room", "queue", "spill_cap"):
+        assert problem_of(_refusal(passing)).retry_after_s == 1
     assert problem_of(_refusal("price")).retry_after_s is None

@@ -1,4 +1,5 @@
-"""`make bench`: what a request and a streamed chunk cost the gateway, measured from outside, beside nginx.
+"""`make bench`: what a decision costs, and what a request and a streamed chunk cost the gateway, measured from outside,
+beside nginx. `python -m tests.bench.deciding` measures decisions alone.
 
 CPU is the kernel's account of the gateway's process group (user + system), read before and after; the upstream is a
 cheap local one in a process of its own. Policy, key, receipt, spool, fsync and shipping are on.
@@ -13,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.deciding import tell_decisions
 from tests.bench.house import Gateway, Nginx, Upstream, gateway_house, nginx_house
 from tests.bench.load import Load, run_load
 
@@ -35,8 +37,9 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=0, help="also watch memory over this many requests")
     parser.add_argument("--connections", type=int, default=16)
     args = parser.parse_args()
+    slow = tell_decisions()
     with tempfile.TemporaryDirectory(prefix="breakeven-bench-") as scratch:
-        return asyncio.run(_bench(Path(scratch), args))
+        return asyncio.run(_bench(Path(scratch), args)) or slow
 
 
 async def _bench(scratch: Path, args: argparse.Namespace) -> int:

@@ -53,10 +53,16 @@ def test_programs_and_pull_requests_get_findings_too(desk: HereAtOnce, broken: P
     assert any(line.startswith("::error file=models.yaml,line=") for line in annotated)
 
 
-def test_a_directory_without_policies_is_a_sentence(desk: HereAtOnce, tmp_path: Path) -> None:
+def test_a_directory_without_policies_and_a_file_that_cannot_be_read_are_findings(
+    desk: HereAtOnce, tmp_path: Path
+) -> None:
     ran = desk("policy", "check", str(tmp_path))
     assert ran.status == 1
-    assert ran.err.startswith(f"breakeven: there are no *.yaml files in {tmp_path}")
+    assert ran.out.startswith(f"{tmp_path}: error: there are no *.yaml files in {tmp_path} (copy the shipped")
+    (tmp_path / "models.yaml").symlink_to("nowhere")
+    ran = desk("policy", "check", str(tmp_path))
+    assert ran.status == 1
+    assert ran.out.startswith("models.yaml: error: ")
 
 
 def test_a_finding_is_plain_values() -> None:

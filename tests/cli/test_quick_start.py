@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.bootstrap import Office, office
+from app.bootstrap.office import Office, office
 from app.cli.quick_start import KEY_FILE, has_rates, has_rates_of_this_engine, quick_keys, report_with
 from app.domain.pricing.self_host import MeasuredRates
 from app.flows.keys import revoke_key

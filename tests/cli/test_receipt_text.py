@@ -50,3 +50,9 @@ def test_a_refusal_shows_why_nobody_was_taken() -> None:
 def test_the_table_has_a_row_for_each_line() -> None:
     view = receipt_view(a_receipt())
     assert receipt_table(view).row_count == len(list(receipt_lines(view)))
+
+
+def test_a_copy_for_a_shadow_says_of_which_request() -> None:
+    lines = dict(receipt_lines(receipt_view(a_receipt(shadow_of="the-other"))))
+    assert "the-other" in lines["copy"]
+    assert "copy" not in dict(receipt_lines(receipt_view(a_receipt())))

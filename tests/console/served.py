@@ -21,7 +21,9 @@ from app.domain.ledger.receipt import Receipt
 from app.domain.routing.policy import Policy
 from app.domain.target import TargetSeen
 from app.live.keys import KnownOperator
+from app.live.policy_slot import PolicyStatus
 from app.storage.receipt_json import encode
+from tests.archive import Cellar
 from tests.fakes.key_book import MemoryKeyBook
 from tests.fakes.ledger_book import MemoryLedgerBook
 from tests.fakes.report_book import MemoryReportBook
@@ -50,6 +52,8 @@ class House:
     keys: MemoryKeyBook = field(default_factory=MemoryKeyBook)
     policy: Policy = field(default_factory=a_policy)
     fleet: dict[str, TargetSeen] = field(default_factory=lambda: {"home": TargetSeen(rate_card=CARD)})
+    status: PolicyStatus | None = None
+    cellar: Cellar = field(default_factory=Cellar)
     spool_depth: int | None = 0
     metrics: bytes = b"# TYPE x counter\nx 1\n"
     fault: Exception | None = None
@@ -63,14 +67,16 @@ class House:
             keys=self.keys,
             peppers=PEPPERS,
             random_bytes=os.urandom,
+            archive=replace(self.cellar.archive(), ledger=self.ledger),
             policy=lambda: self.policy,
+            policy_status=lambda: self.status or PolicyStatus(digest=self.policy.digest, since_s=NOON.timestamp()),
             fleet=lambda: self.fleet,
             health=self._health,
             metrics=self._metrics,
         )
 
     def away(self, gone: bool = True) -> None:
-        self.ledger.away = self.keys.away = gone
+        self.ledger.away = self.keys.away = self.cellar.history.away = gone
 
     async def book(self, *receipts: Receipt) -> None:
         assert await self.ledger.book([encode(receipt) for receipt in receipts]) == len(receipts)
@@ -79,6 +85,7 @@ class House:
         return Health(
             postgres_up=not self.ledger.away,
             policy_digest=self.policy.digest,
+            policy_warning=None if self.status is None else self.status.warning(),
             targets=target_states(self.policy, self.fleet),
             spool_depth=self.spool_depth,
             spool_quarantined=0,

@@ -29,6 +29,15 @@ ROUTES = {
     ("POST", "/api/keys"): OperatorOnly,
     ("DELETE", "/api/keys/{key_id}"): OperatorOnly,
     ("GET", "/api/policy"): OperatorOnly,
+    ("GET", "/api/policy/history"): OperatorOnly,
+    ("GET", "/api/policy/history/{digest}"): OperatorOnly,
+    ("POST", "/api/policy/check"): OperatorOnly,
+    ("POST", "/api/policy/dry-run"): OperatorOnly,
+    ("GET", "/api/policy/explain/{request_id}"): OperatorOnly,
+    ("POST", "/api/policy/diff"): OperatorOnly,
+    ("POST", "/api/policy/rollback"): OperatorOnly,
+    ("POST", "/api/policy/release"): OperatorOnly,
+    ("GET", "/api/openapi.json"): OperatorOnly,
 }
 API = [(method, path) for (method, path), role in ROUTES.items() if role is OperatorOnly]
 WRONG = [

@@ -23,6 +23,7 @@ async def test_ready_says_what_it_rests_on() -> None:
     assert answer.json == {
         "status": "ready",
         "because": {},
+        "warnings": {},
         "postgres": "up",
         "spool_depth": 17,
         "spool_quarantined": 0,

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from app.console.policy import policy_view
 from app.domain.routing.policy import Preference, Rule
 from app.domain.target import Hosting, Machine, TargetSeen
+from app.live.policy_slot import PolicyStatus
 from tests.console.served import House, console
-from tests.makers import CHEAP, a_policy, a_route, a_target
+from tests.console.test_policy_status import a_status_with_faults
+from tests.makers import CHEAP, NOON, a_policy, a_route, a_target
+
+A_STATUS = PolicyStatus(digest="0123456789abcdef", since_s=NOON.timestamp(), files_digest="0123456789abcdef")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ async def test_routes_are_shown_as_they_were_written() -> None:
 
 def test_a_password_in_a_url_is_not_shown() -> None:
     house = a_house()
-    assert "canary-7f3a" not in json.dumps(policy_view(house.policy, house.fleet))
+    assert "canary-7f3a" not in json.dumps(policy_view(house.policy, house.fleet, status=A_STATUS))
 
 
 async def test_a_new_policy_shows_at_once() -> None:
@@ -77,3 +81,11 @@ async def test_a_new_policy_shows_at_once() -> None:
         house.policy = a_policy(a_target("other"))
         answer = await it.get("/api/policy")
     assert list(answer.json["targets"]) == ["other"]
+
+
+async def test_a_refused_edit_shows_beside_the_policy_that_stays_in_force() -> None:
+    async with console(House(status=a_status_with_faults())) as it:
+        policy = await it.get("/api/policy")
+        ready = await it.get("/readyz", key=None)
+    assert policy.json["status"]["warning"] == ready.json["warnings"]["policy"]
+    assert (ready.status, ready.json["status"]) == (200, "ready"), "a bad edit is no outage"

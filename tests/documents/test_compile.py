@@ -156,7 +156,7 @@ def test_no_targets_and_no_models_are_errors_of_the_whole() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "place", "words"),
     [
-        ("use: [gpu-a, hosted]\n        prefer: cheapest", "when: request.n > 0\n        use: [gpu-a, hosted]", "29:9", "the last rule has a `when`"),
+        ("use: [gpu-a, hosted]\n        prefer: cheapest", "when: request.n < 5\n        use: [gpu-a, hosted]", "29:9", "the last rule has a `when`"),
         ("when: request.n > 1", "when: 1 < 2", "25:15", "looks at nothing"),
         ("when: request.n > 1", "when: caller.team.matches('[a-z]{30}')", "25:35", "slow"),
         ("  hosted:\n    hosting", "  spare: {hosting: managed, provider: openai, model: m, can: [chat], credential: env:K}\n  hosted:\n    hosting", "12:3", 'no rule uses the target "spare"'),

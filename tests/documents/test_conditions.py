@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.documents.condition_kinds import BOOL, DOUBLE, INT, NAMES, STRING, Kind
+from app.documents.condition_kinds import BOOL, DOUBLE, INT, NAMES, SIGNALS, STRING, Kind
 from app.documents.condition_parser import MOST_CHARACTERS, MOST_DEPTH
-from app.documents.conditions import CelCondition, compile_condition, sample_names
+from app.documents.conditions import CelCondition, compile_condition, preparing, sample_names
+from app.domain.budget import BudgetSeen
 from app.domain.routing.facts import RequestFacts
-from app.domain.routing.names import names_for_conditions
+from app.domain.routing.names import budget_names, names_for_conditions, target_names
+from app.domain.target import TargetSeen
 from tests.makers import NOON, a_caller, a_route, a_snapshot, some_facts
 
 FACTS = some_facts(
@@ -103,7 +105,23 @@ def test_a_condition_that_is_true_holds(text: str) -> None:
         ("data_class == 'x'", 0, "did you mean request.data_class?"),
         ("request", 0, '"request" alone is no value'),
         ("request.n", 0, "this one is a whole number"),
-        ("budget['a'].used > 1", 0, 'no name "budget" (the names are request, caller, time)'),
+        ("session == 'a'", 0, 'no name "session" (the names are request, caller, time, fleet, budget)'),
+        ("budgets['a'].used > 1.0", 0, 'did you mean "budget"?'),
+        ("waiting > 3", 0, 'did you mean fleet["…"].waiting?'),
+        ("fleet['gpu-a'].wating > 3", 15, 'did you mean "waiting"?'),
+        ("request.stream && budget['a'].spent > 3", 30, 'the fields of budget["a"] are days_left, remaining_usd, used'),
+        ("fleet['gpu-a'].known", 15, 'no field "known"'),
+        ("fleet[caller.team].waiting > 3", 6, "takes a name in quotes"),
+        ("fleet[0].waiting > 3", 6, "takes a name in quotes"),
+        ("fleet['gpu\\x2da'].waiting > 3", 6, "without escapes"),
+        ("fleet.waiting > 3", 0, 'write fleet["…"].waiting'),
+        ("fleet.gpu.waiting > 3", 0, 'write fleet["gpu"].in_flight'),
+        ("1 < 2 && fleet == 3", 9, 'write fleet["…"].in_flight'),
+        ("budget['a'] > 3", 0, "budget['a'] alone is no value (its fields are remaining_usd, used, days_left)"),
+        ("(fleet)['a'].waiting > 3", 1, "in one piece"),
+        ("fleet['a'].circuit == 1", 19, "a text never equals a whole number"),
+        ("fleet['a'].waiting.size() > 1", 19, 'a whole number has no function "size"'),
+        ("caller.tags.exists(fleet, true)", 19, '"fleet" is taken'),
         ("request['n'] == 1", 0, "write request.n"),
         ("(request).n == 1", 1, "in one piece"),
         ("request.n.x == 1", 10, "a whole number has no fields"),
@@ -220,6 +238,98 @@ def test_what_a_request_makes_unanswerable_does_not_hold_and_is_counted(text: st
     assert other.troubles == 0
 
 
+SEEN: Mapping[str, object] = {
+    **NAMES_NOW,
+    "fleet": {
+        "gpu-a": {"in_flight": 3, "waiting": 5, "saturation": 0.75, "predicted_ttft_ms": 900.0, "age_s": 0.5, "circuit": "closed"},
+        "gpu-b": {"in_flight": 0, "circuit": "open"},
+    },
+    "budget": {"research": {"remaining_usd": 12.5, "used": 0.95, "days_left": 7}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'fleet["gpu-a"].waiting > 3 && fleet["gpu-a"].in_flight == 3',
+        "fleet['gpu-a'].saturation < 0.8 && fleet [ r'gpu-a' ] . predicted_ttft_ms == 900.0",
+        'fleet["""gpu-a"""].age_s < 1.0 && fleet["gpu-b"].circuit == "open"',
+        "fleet['gpu-a'].circuit in ['closed', 'half_open']",
+        'budget["research"].remaining_usd < 20.0 && budget["research"].used >= 0.9 && budget["research"].days_left == 7',
+        'request.tags.exists(t, fleet["gpu-a"].waiting > 3 && t == "batch")',
+    ],
+)
+def test_a_condition_may_look_at_the_fleet_and_at_budgets(text: str) -> None:
+    asked = condition(text)
+    assert asked.holds(SEEN)
+    assert not condition(f"!({text})").holds(SEEN)
+    assert asked.troubles == 0
+
+
+def test_a_condition_tells_which_targets_and_budgets_it_looks_at_and_where() -> None:
+    asked = condition("fleet['gpu-a'].waiting > fleet['gpu-b'].waiting || budget['b'].used > 0.5 && request.stream")
+    assert asked.reads_fleet == {"gpu-a", "gpu-b"}
+    assert asked.reads_budgets == {"b"}
+    assert [(one.begins, one.room, one.of, one.field) for one in asked.places] == [
+        (0, "fleet", "gpu-a", "waiting"),
+        (25, "fleet", "gpu-b", "waiting"),
+        (51, "budget", "b", "used"),
+        (77, "request", "", "stream"),
+    ]
+    assert condition("request.n > 1").reads_fleet == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text", ["fleet['gpu-b'].waiting > 3", "!(fleet['gpu-b'].waiting > 3)", "budget['other'].used > 0.5"]
+)
+def test_a_signal_that_is_not_known_does_not_hold_and_is_no_trouble(text: str) -> None:
+    asked = condition(text)
+    assert not asked.holds(SEEN)
+    assert not asked.holds(NAMES_NOW)
+    assert asked.troubles == 0
+    assert condition(f"{text} || request.n == 2").holds(SEEN), "what is known is enough"
+    assert condition(f"request.n == 2 ? true : {text}").holds(SEEN)
+    assert not condition(f"{text} && request.n == 2").holds(SEEN)
+
+
+def test_a_trouble_beside_a_known_signal_is_still_counted() -> None:
+    asked = condition("fleet['gpu-a'].waiting > 3 && request.tags[7] == 'a'")
+    assert not asked.holds(SEEN)
+    assert asked.troubles == 1
+
+
+def test_the_names_of_a_target_and_of_a_budget_are_those_that_the_rules_fill_in() -> None:
+    everything = TargetSeen(waiting=1, saturation=0.5, predicted_ttft_ms=80.0, age_s=0.1)
+    types = {INT: int, DOUBLE: float, STRING: str}
+    for room, values in (
+        ("fleet", target_names(everything)),
+        ("budget", budget_names(BudgetSeen(remaining_usd=1.0, used=0.5, days_left=3))),
+    ):
+        assert {field: types[kind] for field, kind in SIGNALS[room].items()} == {
+            field: type(value) for field, value in values.items()
+        }
+
+
+def test_names_made_ready_once_give_every_condition_the_answer_it_has_alone() -> None:
+    texts = [
+        "request.n > 1",
+        "request.n > 2",
+        "'batch' in request.tags",
+        "fleet['gpu-b'].waiting > 1",
+        "request.tags[7] == 'a'",
+    ]
+    together = [condition(text) for text in texts]
+    prepare = preparing(together)
+    assert prepare is not None
+    for names in (NAMES_NOW, SEEN, *sample_names()):
+        ready = prepare(names)
+        assert ready == names
+        assert [one.holds(ready) for one in together] == [condition(text).holds(names) for text in texts]
+    assert [one.troubles for one in together] == [0, 0, 0, 0, 4]
+    assert preparing([]) is None
+    assert preparing([condition("true")]) is None
+
+
 def test_names_that_are_not_there_do_not_raise() -> None:
     asked = condition("request.n > 1")
     assert not asked.holds({})
@@ -286,6 +396,7 @@ def test_the_library_comes_without_its_command_line_and_may_be_imported_after() 
 
 _WORDS = st.sampled_from(
     [*"()[]{}.,?:!-+*/%<>'\"", "&&", "||", "==", "!=", "<=", ">=", "in", "request", "caller", "time", "n", "tags", "team", "hour",
+     "fleet", "budget", "fleet['a'].waiting", "used", "['a']",
      "stream", "exists", "all", "map", "size", "matches", "t", "true", "false", "1", "2.5", "'a'", '"b"', " ", "\n", "//", "0x", "1e", "r'"]
 )  # fmt: skip
 

@@ -49,10 +49,17 @@ def test_the_keys_of_a_mapping_are_checked_like_values() -> None:
 
 
 def test_a_preference_of_the_wrong_kind_is_told_with_the_words_there_are() -> None:
-    for written in ("7", "[cheapest]", "~"):
+    for written in ("7", "[cheapest]", "slowest"):
         ((line, _, message),) = model_faults(f"rules:\n- {{name: a, use: [x], prefer: {written}}}\n")
         assert line == 2
         assert message.startswith("rules[0].prefer cannot be")
+
+
+def test_a_key_without_a_value_is_no_way_to_leave_it_out() -> None:
+    for key in ("when", "prefer", "wait", "spill"):
+        ((line, column, message),) = model_faults(f"rules:\n- name: a\n  use: [x]\n  {key}:\n")
+        assert (line, column) == (4, len(key) + 4)
+        assert message == f"rules[0].{key}: it is empty; write a value, or remove the key"
 
 
 def test_keys_that_look_like_our_own_marks_are_unknown_keys_like_any_other() -> None:

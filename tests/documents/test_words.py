@@ -10,14 +10,21 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.documents.policy import Prefer, WrittenWeights
+from app.documents.policy import Prefer, WrittenPreference
 from app.documents.words import (
+    DataClass,
     Line,
+    MarginalUsdPerHour,
+    Milliseconds,
     ModelName,
     Seconds,
+    Share,
     TargetName,
+    Usd,
     UsdPerHour,
     UsdPerMillion,
+    UsdPerSecond,
+    Waiting,
     Weight,
     kind_of,
 )
@@ -41,7 +48,14 @@ def accepts(kind: Any, value: object) -> bool:
         (UsdPerHour, [Decimal("0.000001"), 100_000], [0, Decimal("1e-7"), 100_001, "8"]),
         (Seconds, [Decimal("0.001"), 2, 86_400], [0, -1, Decimal("0.0001"), 86_401, False]),
         (Weight, [0, 1, 1_000_000], [-1, Decimal("0.5"), True, "1", 1_000_001]),
-        (Prefer, ["listed", "cheapest", {"weighted": {"a": 1}}], ["weighted", "fastest", {}, {"weighted": {"a": "1"}}, 1]),
+        (Prefer, ["listed", "cheapest", "fastest", {"weighted": {"a": 1}}, {"usd_per_second": Decimal("0.002")}], ["weighted", "balanced", {"weighted": {"a": "1"}}, {"usd_per_second": 0}, {"usd": 1}, 1]),
+        (DataClass, ["public", "PII:2"], ["", "a b", "-a", "a" * 65]),
+        (MarginalUsdPerHour, [0, Decimal("0.4")], [-1, "0"]),
+        (UsdPerSecond, [Decimal("0.000000001"), 2], [0, Decimal("1e-10"), 1_001]),
+        (Usd, [Decimal("0.5"), 500], [0, -1, True]),
+        (Share, [1, Decimal("0.000001")], [0, Decimal("1.1"), Decimal("0.0000001")]),
+        (Milliseconds, [1, Decimal("1500.5")], [0, Decimal("0.5"), "1500"]),
+        (Waiting, [0, 16], [-1, Decimal("0.5")]),
     ],
 )  # fmt: skip
 def test_a_word_is_accepted_as_written_or_refused(kind: Any, good: list[object], bad: list[object]) -> None:
@@ -50,7 +64,7 @@ def test_a_word_is_accepted_as_written_or_refused(kind: Any, good: list[object],
 
 
 def test_weights_are_read_from_the_mapping_form() -> None:
-    assert TypeAdapter(Prefer).validate_python({"weighted": {"a": 3}}) == WrittenWeights(weighted={"a": 3})
+    assert TypeAdapter(Prefer).validate_python({"weighted": {"a": 3}}) == WrittenPreference(weighted={"a": 3})
 
 
 def test_kinds_are_told_as_people_say_them() -> None:

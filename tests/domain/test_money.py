@@ -1,15 +1,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.money import Nanodollars, dollars, from_dollars, rounded, shown
+from app.domain.money import Nanodollars, dollars, from_dollars, rounded, rounded_quotient, shown
 
 
 def test_a_tie_is_rounded_to_even_and_not_up() -> None:
     assert [rounded(Decimal(text)) for text in ("0.5", "1.5", "2.5", "-0.5", "-1.5")] == [0, 2, 2, 0, -2]
+
+
+@given(st.integers(min_value=-(10**30), max_value=10**30), st.integers(min_value=1, max_value=10**15))
+def test_a_quotient_in_whole_numbers_is_rounded_by_the_same_rule(numerator: int, denominator: int) -> None:
+    exact = Fraction(numerator, denominator)
+    # Python's own rounding of fractions goes to even on ties.
+    assert rounded_quotient(numerator, denominator) == round(exact)
 
 
 @given(st.integers(min_value=-(2**62), max_value=2**62))

@@ -32,7 +32,9 @@ class MemoryLedgerBook:
     async def find(self, request_id: str, *, key_id: str | None = None) -> Receipt | None:
         self.answer_or_be_away()
         found = self.receipts.get(request_id)
-        return found if found is not None and key_id in (None, found.facts.caller.key_id) else None
+        if found is None or key_id is None:
+            return found
+        return found if found.facts.caller.key_id == key_id and found.shadow_of is None else None
 
     async def latest(self, *, most: int, before: str | None = None) -> Sequence[Receipt]:
         self.answer_or_be_away()
@@ -61,7 +63,8 @@ def _acceptable(raw: bytes) -> Receipt:
         receipt = decode(raw)
     except ValueError as fault:
         raise RowsRefused(str(fault)) from fault
-    if not _is_request_id(receipt.request_id) or not all(map(_is_sane, receipt.attempts)):
+    ids = (receipt.request_id, receipt.shadow_of or receipt.request_id)
+    if not all(map(_is_request_id, ids)) or not all(map(_is_sane, receipt.attempts)):
         raise RowsRefused("no receipt that could be kept")
     return receipt
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from app.domain.ledger.receipt import Attempt, Receipt
-from app.domain.ledger.report import CostLine, CostQuery, Dimension, Latency, Sums, added, bucket, checked
+from app.domain.ledger.report import SHADOW, CostLine, CostQuery, Dimension, Latency, Sums, added, bucket, checked
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.usage import UsageSource
@@ -32,8 +32,8 @@ class MemoryReportBook:
         lines = _grouped(asked, by=query.by, with_latency=with_latency)
         split = _grouped(asked, by=(Dimension.HOSTING,), with_latency=with_latency)
         return Books(
-            lines=tuple(CostLine(group=group, sums=sums) for group, sums in lines.items()),
-            by_hosting={hosting: sums for (hosting,), sums in split.items()},
+            lines=tuple(CostLine(group=group, sums=sums, shadow=shadow) for (group, shadow), sums in lines.items()),
+            by_hosting=_by_hosting(split),
             ledger_charge=Nanodollars(sum(receipt.charge for receipt in asked)),
         )
 
@@ -49,13 +49,20 @@ def _at(receipt: Receipt) -> datetime:
 
 def _grouped(
     receipts: Iterable[Receipt], *, by: tuple[Dimension, ...], with_latency: bool
-) -> Mapping[tuple[str, ...], Sums]:
-    groups: dict[tuple[str, ...], list[Sums]] = {}
+) -> Mapping[tuple[tuple[str, ...], bool], Sums]:
+    groups: dict[tuple[tuple[str, ...], bool], list[Sums]] = {}
     for receipt in receipts:
         for attempt, sums in _counted(receipt, with_latency=with_latency):
             group = tuple(_value(receipt, attempt, dimension) for dimension in by)
-            groups.setdefault(group, []).append(sums)
+            groups.setdefault((group, receipt.shadow_of is not None), []).append(sums)
     return {group: _settled(added(parts)) for group, parts in groups.items()}
+
+
+def _by_hosting(split: Mapping[tuple[tuple[str, ...], bool], Sums]) -> Mapping[str, Sums]:
+    parts: dict[str, list[Sums]] = {}
+    for ((hosting,), shadow), sums in split.items():
+        parts.setdefault(SHADOW if shadow else hosting, []).append(sums)
+    return {name: _settled(added(each)) for name, each in parts.items()}
 
 
 def _settled(sums: Sums) -> Sums:

@@ -17,6 +17,7 @@ from app.flows.rates import refresh_rates
 from app.flows.relay import fetch
 from app.flows.settle import settle_without_waiting
 from app.live.fleet import Fleet
+from app.live.policy_slot import PolicySlot
 from tests.fakes.rates_book import MemoryRatesBook
 from tests.flows.house import a_house
 from tests.makers import CARD, NOON, a_plan, a_policy, a_receipt, a_target, some_facts
@@ -70,7 +71,7 @@ async def test_rates_that_were_measured_elsewhere_become_a_price_here() -> None:
         model="smollm2", engine_version="e 1", measured_at_s=1, concurrency=8,
     )  # fmt: skip
     await book.remember(rates)
-    await refresh_rates(book, fleet, policy)
+    await refresh_rates(book, fleet, PolicySlot(policy))
     card = fleet.view(at_s=0)["home"].rate_card
     assert card is not None
     assert (card.prompt, card.output) == (1, 10)
@@ -79,11 +80,11 @@ async def test_rates_that_were_measured_elsewhere_become_a_price_here() -> None:
 async def test_a_whole_answer_without_usage_is_estimated_by_its_size() -> None:
     from app.domain.usage import Usage
     from app.flows.dispatch import Visit
-    from app.flows.leash import Leash
+    from app.flows.leash import Leashes
 
     house = a_house()
     draft, attempt = _draft()
-    visit = Visit(attempt, draft=draft, leash=Leash(5), gateway=house.gateway)
+    visit = Visit(attempt, draft=draft, leash=Leashes().leash(5), gateway=house.gateway)
 
     class Answer:
         status, content_type, provider_request_id = 200, "application/json", None

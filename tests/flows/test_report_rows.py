@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.ledger.report import FEWEST_FOR_P99, CostLine, CostQuery, CostReport, Dimension, Latency, Sums, compiled
+from app.domain.ledger.report import (
+    FEWEST_FOR_P99,
+    SHADOW,
+    CostLine,
+    CostQuery,
+    CostReport,
+    Dimension,
+    Latency,
+    Sums,
+    compiled,
+)
 from app.domain.money import Nanodollars
 from app.flows.report_rows import (
     NOT_KNOWN,
@@ -102,6 +112,27 @@ def test_the_hosting_table_sets_self_hosted_against_managed() -> None:
     shown = hosting_table(a_report((("research",), SUMS)))
     assert [row[0] for row in shown.rows] == [NOWHERE, "self-hosted"]
     assert shown.total[0] == "total"
+
+
+def test_copies_for_shadows_have_rows_of_their_own_after_the_answers() -> None:
+    answer, copy = CostLine(group=("a",), sums=NOTHING), CostLine(group=("a",), sums=SUMS, shadow=True)
+    query = CostQuery(since=NOON, until=NOON, by=(Dimension.TEAM,))
+    split = {"self_hosted": NOTHING, SHADOW: SUMS}
+    report = compiled(query=query, lines=(copy, answer), by_hosting=split, ledger_charge=SUMS.charge)
+    shown = table(report)
+    assert (shown.head[:2], shown.groups) == (("team", "shadow"), 2)
+    assert [row[:2] for row in (*shown.rows, shown.total)] == [("a", ""), ("a", "shadow"), ("total", "")]
+    assert [row[0] for row in hosting_table(report).rows] == ["self-hosted", "shadow"]
+    assert [row["shadow"] for row in csv.DictReader(io.StringIO(csv_text(report)))] == ["", "shadow"]
+    plain = json.loads(json.dumps(as_plain(report)))
+    assert [line["shadow"] for line in plain["lines"]] == [False, True]
+
+
+def test_without_a_dimension_copies_still_have_a_row_of_their_own() -> None:
+    lines = (CostLine(group=(), sums=NOTHING), CostLine(group=(), sums=SUMS, shadow=True))
+    query = CostQuery(since=NOON, until=NOON)
+    report = compiled(query=query, lines=lines, by_hosting={SHADOW: SUMS}, ledger_charge=SUMS.charge)
+    assert [row[0] for row in (*table(report).rows, table(report).total)] == ["", "shadow", "total"]
 
 
 def test_csv_is_exact_and_adds_up_without_a_total_line() -> None:

@@ -7,7 +7,8 @@ from app.domain.circuit import FAILURES_TO_OPEN, REST_S
 from app.domain.errors import FaultKind, TargetFailure
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Circuit, Machine
-from app.live.fleet import Fleet
+from app.domain.usage import Usage
+from app.live.fleet import TTFT_KNOWN_S, TTFT_WEIGHT, Fleet
 from tests.makers import CARD, a_policy, a_target
 
 MEASURED = MeasuredRates(
@@ -118,3 +119,70 @@ def test_a_target_that_left_the_policy_is_dropped_once_nothing_is_in_flight_ther
     fleet.left("away", at_s=0, answered=True)
     fleet.follow(one)
     assert set(fleet.in_flight()) == {"home"}
+
+
+def test_what_is_left_of_a_targets_minute_is_seen_and_comes_back() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target("home"), a_target("away", requests_per_minute=2, tokens_per_minute=1000)))
+    fleet.entered("away", at_s=0, prompt_tokens=400)
+    seen = fleet.view(at_s=0)
+    assert (seen["away"].requests_left, seen["away"].tokens_left) == (1, 600)
+    assert (seen["home"].requests_left, seen["home"].tokens_left) == (None, None)
+    fleet.left("away", at_s=1, answered=True, usage=Usage(prompt=500, output=100), prompt_tokens=400)
+    assert fleet.view(at_s=1)["away"].tokens_left == 400
+    assert fleet.view(at_s=59)["away"].requests_left == 1
+    assert fleet.view(at_s=66)["away"].requests_left == 2
+    assert fleet.view(at_s=66)["away"].tokens_left == 1000
+
+
+def test_the_first_token_is_predicted_by_the_answers_seen_lately() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    assert fleet.view(at_s=0)["home"].predicted_ttft_ms is None
+    for ttft_s in (1.0, 2.0):
+        fleet.entered("home", at_s=0)
+        fleet.left("home", at_s=0, answered=True, ttft_s=ttft_s)
+    assert fleet.view(at_s=0)["home"].predicted_ttft_ms == 1000 + TTFT_WEIGHT * 1000
+
+
+def test_an_answer_that_was_not_streamed_or_failed_predicts_nothing() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    for answered, ttft_s in ((True, None), (False, 3.0)):
+        fleet.entered("home", at_s=0)
+        fleet.left("home", at_s=0, answered=answered, ttft_s=ttft_s)
+    assert fleet.view(at_s=0)["home"].predicted_ttft_ms is None
+
+
+def test_a_target_that_was_slow_is_tried_again_once_nobody_has_seen_it_for_a_while() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    fleet.entered("home", at_s=0)
+    fleet.left("home", at_s=5, answered=True, ttft_s=5)
+    assert fleet.view(at_s=5 + TTFT_KNOWN_S - 0.1)["home"].predicted_ttft_ms == 5000
+    fleet.entered("home", at_s=30)
+    fleet.left("home", at_s=30, answered=True, ttft_s=5)
+    assert fleet.view(at_s=30 + TTFT_KNOWN_S - 0.1)["home"].predicted_ttft_ms == 5000
+    assert fleet.view(at_s=30 + TTFT_KNOWN_S)["home"].predicted_ttft_ms is None
+
+
+def test_a_view_is_the_same_while_nothing_changes() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target("home"), a_target("away")))
+    before = fleet.view(at_s=0)
+    assert fleet.view(at_s=1) is before
+    fleet.entered("home", at_s=1)
+    after = fleet.view(at_s=1)
+    assert after["away"] is before["away"]
+    assert after["home"].in_flight == 1
+
+
+def test_a_request_admitted_under_an_older_policy_may_still_go_to_a_target_that_is_gone() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target("home"), a_target("away")))
+    fleet.follow(a_policy(a_target("home")))
+    fleet.entered("away", at_s=0)
+    assert fleet.in_flight() == {"home": 0, "away": 1}
+    fleet.left("away", at_s=0, answered=False, failure=_failure(FaultKind.CUT))
+    assert fleet.in_flight() == {"home": 0}
+    assert set(fleet.view(at_s=0)) == {"home"}

@@ -64,6 +64,7 @@ BAD_ROWS: dict[str, bytes] = {
     "a field is null": encode(receipt(1)).replace(b'"duration_s":2.31', b'"duration_s":null'),
     "a number is text": encode(receipt(1)).replace(b'"at_us":', b'"at_us":"x","was":'),
     "an id is none": encode(receipt(1)).replace(request_id(1).encode(), b"not-an-id"),
+    "a copy of nothing": encode(receipt(1, shadow_of="not-an-id")),
     "a zero byte": encode(receipt(1)).replace(b"research", b"re\\u0000search"),
     "an outcome nobody knows": encode(receipt(1)).replace(b'"outcome":"complete"', b'"outcome":"splendid"'),
     "a hosting nobody knows": encode(receipt(1)).replace(b'"self_hosted"', b'"under_the_desk"'),
@@ -137,6 +138,16 @@ class LedgerBookSuite:
         await at_hand.book.book(rows([mine]))
         assert await at_hand.book.find(mine.request_id, key_id="mine") == mine
         assert await at_hand.book.find(mine.request_id, key_id="yours") is None
+
+    async def test_a_copy_for_a_shadow_says_of_what_and_only_the_operator_finds_it(
+        self, at_hand: LedgerBookAtHand
+    ) -> None:
+        copy = receipt(2, shadow_of=request_id(1))
+        await at_hand.book.book(rows([receipt(1), copy]))
+        assert await at_hand.book.find(request_id(2)) == copy
+        assert await at_hand.book.find(request_id(2), key_id=copy.facts.caller.key_id) is None
+        assert await at_hand.book.find(request_id(1), key_id=copy.facts.caller.key_id) == receipt(1)
+        assert list(await at_hand.book.latest(most=2)) == [copy, receipt(1)]
 
     async def test_the_latest_come_newest_first_and_page_by_id(self, at_hand: LedgerBookAtHand) -> None:
         given = [receipt(number) for number in range(10)]

@@ -10,7 +10,7 @@ from itertools import combinations
 import pytest
 
 from app.domain.ledger.receipt import Attempt, Receipt
-from app.domain.ledger.report import CostQuery, Dimension, Latency, Sums, added, bucket, compiled
+from app.domain.ledger.report import SHADOW, CostQuery, Dimension, Latency, Sums, added, bucket, compiled
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.target import Hosting
@@ -188,6 +188,23 @@ class ReportBookSuite:
             assert set(seen.by_hosting) == {"managed"}
         nothing = await book.read(asked(cost_centres=frozenset()))
         assert (nothing.lines, nothing.by_hosting, nothing.ledger_charge) == ((), {}, 0)
+
+    async def test_copies_for_shadows_are_told_apart_and_still_sum_to_the_ledger(
+        self, at_hand: ReportBookAtHand
+    ) -> None:
+        answer, copy = (
+            told(1, MIDNIGHT, HOSTED),
+            replace(told(2, MIDNIGHT, HOME), shadow_of=told(1, MIDNIGHT).request_id),
+        )
+        book = await at_hand.after(answer, copy)
+        for by in ((), (Dimension.TEAM,), (Dimension.KEY, Dimension.DAY)):
+            books = await book.read(asked(*by))
+            assert {line.shadow: line.sums.charge for line in books.lines} == {False: 1_000, True: 7}
+            assert {line.shadow: line.sums.requests for line in books.lines} == {False: 1, True: 1}
+            assert {name: sums.charge for name, sums in books.by_hosting.items()} == {"managed": 1_000, SHADOW: 7}
+            assert books.ledger_charge == 1_007
+        timed = await book.read(asked())
+        assert [sum(line.sums.latency[Latency.DURATION].values()) for line in timed.lines] == [1, 1]
 
     async def test_an_empty_period_has_no_line(self, at_hand: ReportBookAtHand) -> None:
         books = await at_hand.book.read(asked(Dimension.TEAM))

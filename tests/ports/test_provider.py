@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.errors import FaultKind
 from app.domain.usage import Usage
-from app.providers.credentials import EnvironmentCredentials
+from app.providers.credentials import NamedCredentials
 from app.providers.http import http_client
 from app.providers.openai_native import OpenAiProvider
 from app.providers.scripted import Script, ScriptedProvider
@@ -120,7 +120,7 @@ class TestOverHttp(ProviderSuite):
             ]
 
         yield ProviderAtHand(
-            provider=OpenAiProvider(client, EnvironmentCredentials({})),
+            provider=OpenAiProvider(client, NamedCredentials({})),
             play=lambda script: upstream.will(lambda heard: performed(script, heard)),
             oracle=oracle,
             target=a_target(url=upstream.url),

@@ -19,7 +19,7 @@ from app.domain.routing.policy import Timeouts
 from app.domain.target import Target
 from app.domain.usage import Usage
 from app.ports import Piece, UpstreamAnswer, UpstreamCall
-from app.providers.credentials import EnvironmentCredentials
+from app.providers.credentials import NamedCredentials
 from app.providers.http import http_client
 from app.providers.openai_native import BODY_MOST_BYTES, OpenAiProvider
 from tests.makers import a_target
@@ -66,7 +66,7 @@ def environ() -> dict[str, str]:
 @pytest.fixture
 async def provider(environ: dict[str, str]) -> AsyncIterator[OpenAiProvider]:
     client = http_client()
-    yield OpenAiProvider(client, EnvironmentCredentials(environ))
+    yield OpenAiProvider(client, NamedCredentials(environ))
     await client.close()
 
 

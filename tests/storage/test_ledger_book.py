@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.ledger.receipt import Receipt
-from app.domain.ledger.report import LAST_BUCKET, CostQuery, Dimension, bucket, compiled
+from app.domain.ledger.report import LAST_BUCKET, CostQuery, Dimension, Sums, bucket, compiled
 from app.domain.money import Nanodollars
 from app.domain.target import Hosting
 from app.ports import Books, RowsRefused
@@ -27,7 +27,7 @@ from app.storage.tables import SUMS
 from tests.books import said
 from tests.fakes.ledger_book import MemoryLedgerBook
 from tests.fakes.report_book import MemoryReportBook
-from tests.makers import a_caller, a_receipt, an_attempt, some_facts
+from tests.makers import a_caller, a_plan, a_receipt, an_attempt, some_facts
 from tests.random_receipts import receipts
 
 WHOLE = CostQuery(since=datetime(2026, 11, 20, tzinfo=UTC), until=datetime(2026, 11, 27, tzinfo=UTC))
@@ -177,10 +177,14 @@ async def test_every_report_by_every_grouping_sums_to_the_ledger(
 
 async def _both_tell_the_same(database: Database, in_memory: MemoryLedgerBook, query: CostQuery) -> Books:
     told, known = await PostgresReportBook(database).read(query), await MemoryReportBook(in_memory).read(query)
-    assert {line.group: line.sums for line in told.lines} == {line.group: line.sums for line in known.lines}
+    assert _by_line(told) == _by_line(known)
     assert told.by_hosting == known.by_hosting
     assert told.ledger_charge == known.ledger_charge
     return told
+
+
+def _by_line(books: Books) -> dict[tuple[tuple[str, ...], bool], Sums]:
+    return {(line.group, line.shadow): line.sums for line in books.lines}
 
 
 def test_every_bucket_has_an_edge_and_the_time_just_below_it_is_in_the_bucket_before() -> None:
@@ -208,3 +212,20 @@ async def test_the_server_puts_every_time_into_the_bucket_that_the_domain_names(
 
 def test_the_statement_names_every_figure_of_the_roll_ups() -> None:
     assert all(f"kept.{name} + excluded.{name}" in BOOK for name in SUMS)
+
+
+async def test_what_a_decision_saw_comes_back_to_the_last_bit_of_every_float(database: Database) -> None:
+    chance = random.Random(1)
+    figures = [5e-324, 1.7976931348623157e308, 1e22, 1e23, 0.1 + 0.2, 2**53 + 1.0, 1e-7, 0.0]
+    figures += [chance.random() * 10.0 ** chance.randrange(-300, 300) for _ in range(200)]
+    plan = a_plan(*(f"t{place}" for place in range(len(figures))))
+    candidates = tuple(
+        replace(one, seen=replace(one.seen, predicted_ttft_ms=figure))
+        for one, figure in zip(plan.candidates, figures, strict=True)
+    )
+    receipt = a_receipt(decision=replace(plan, candidates=candidates))
+    book = PostgresLedgerBook(database)
+    await book.book([encode(receipt)])
+    found = await book.find(receipt.request_id)
+    assert found == receipt
+    assert encode(found) == encode(receipt)

@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.domain.errors import SetupError
 from app.ports import BooksAway
 from app.storage.migrate import differences, migrate, migrations_directory
+from app.storage.tables import SUMS
 from tests.books import said
 from tests.makers import NOON
 from tests.postgres import FreshDatabases
@@ -31,6 +36,38 @@ async def test_an_empty_database_becomes_a_migrated_one_with_partitions_ahead(fr
     url = await fresh_database()
     assert await migrate(url, now=NOON) == PARTITIONS
     assert await differences(url) is None
+
+
+async def test_what_was_booked_before_there_were_shadows_is_answers(fresh_database: FreshDatabases) -> None:
+    url = await fresh_database()
+    await _migrate_to(url, "0002")
+    figures = ", ".join("1" for _ in SUMS)
+    await said(url, f"insert into usage_hour values ('2026-11-23T12:00Z', 't', 'c', 'm', 'home', 'managed', {figures})")
+    await said(
+        url, f"insert into usage_day_key values ('2026-11-23', 'k', 't', 'c', 'm', 'home', 'managed', {figures})"
+    )
+    await migrate(url, now=NOON)
+    assert await differences(url) is None
+    for table in ("usage_hour", "usage_day_key", "finance_usage"):
+        (row,) = await said(url, f"select * from {table}")
+        assert (row["shadow"], row["requests"]) == (False, 1)
+
+
+async def _migrate_to(url: str, revision: str) -> None:
+    """As an older version left it."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations_directory()))
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+
+    def run(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
 
 
 async def test_migrating_again_does_nothing(books_url: str) -> None:

@@ -16,11 +16,13 @@ from app.storage.key_book import PostgresKeyBook
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.migrate import differences, migrate
 from app.storage.partitions import ensure_partitions
+from app.storage.policy_history import PostgresPolicyHistory
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.receipt_json import encode
 from app.storage.report_book import PostgresReportBook
 from tests.makers import NOON, a_receipt
 from tests.ports.key_book_suite import a_record
+from tests.ports.policy_history_suite import a_pin, a_revision
 from tests.ports.rates_book_suite import rates
 from tests.postgres import SETTINGS, open_directory
 
@@ -59,3 +61,8 @@ async def test_every_book_works_on_the_systems_own_server(systems_own: EmbeddedP
         assert await keys.all() == (a_record(),)
         await speeds.remember(rates())
         assert await speeds.newest() == (rates(),)
+        history = PostgresPolicyHistory(database)
+        assert [await history.remember(a_revision()) for _ in range(2)] == [True, False]
+        await history.pin(a_pin())
+        assert await history.find(a_revision().digest[:4]) == a_revision()
+        assert (await history.pinned(), await history.release()) == (a_pin(), True)

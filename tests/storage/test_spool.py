@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,18 @@ async def test_fifty_who_settle_at_once_share_a_few_syncs(tmp_path: Path) -> Non
         await asyncio.gather(*(keep(spool, number) for number in range(50)))
         assert len(disk.synced) == 1
         assert spool.depth == 50
+
+
+async def test_the_receipt_of_an_intent_reads_the_same_whether_its_head_was_written_before_or_not(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as spool:
+        intent = intended(1)
+        receipt = replace(settled(1), facts=intent.facts, decision=intent.decision)
+        spool.intend(intent)
+        await spool.settle(receipt)
+        await spool.settle(settled(2))
+        assert await everything(spool) == [receipt, settled(2)]
 
 
 async def test_with_durability_os_nothing_is_synced_and_everything_survives_the_process(tmp_path: Path) -> None:

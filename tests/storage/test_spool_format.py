@@ -17,6 +17,7 @@ from app.storage.spool_format import (
     framed,
     record_at,
     scan,
+    take_receipts,
 )
 
 RECORDS = (
@@ -58,6 +59,31 @@ def test_a_cut_at_any_byte_leaves_every_record_before_it_and_one_torn_tail() -> 
         assert whole == list(RECORDS[:kept])
         on_an_edge = cut <= len(SEGMENT_HEADER) or cut in ENDS
         assert [stretch.torn for stretch in unreadable] == ([] if on_an_edge else [True])
+
+
+@given(
+    records=st.lists(st.sampled_from(RECORDS), max_size=8),
+    flip=st.none() | st.integers(min_value=0, max_value=500),
+    most=st.integers(min_value=1, max_value=4),
+)
+def test_the_fast_reading_takes_what_the_scan_finds_and_stops_where_it_meets_damage(
+    records: list[bytes], flip: int | None, most: int
+) -> None:
+    damaged = bytearray(b"".join(records))
+    if flip is not None and flip < len(damaged):
+        damaged[flip] ^= 1
+    buffer = bytes(damaged)
+    expected: list[bytes] = []
+    upto = 0
+    for found in scan(buffer):
+        if isinstance(found, Unreadable) or len(expected) == most:
+            break
+        upto = found.end
+        if found.kind == Kind.RECEIPT:
+            expected.append(found.payload(buffer))
+    receipts: list[bytes] = []
+    assert take_receipts(buffer, receipts=receipts, most=most) == upto
+    assert receipts == expected
 
 
 def test_any_flipped_bit_is_seen_and_costs_one_record_at_most() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.storage.spool_segment import Segment
-from app.storage.spool_sync import GroupSync, Pending, sync_directory, sync_file
+from app.storage.spool_sync import PACE_S, GroupSync, Pending, sync_directory, sync_file
 from tests.storage.spool_pieces import Disk
 
 
@@ -72,6 +72,21 @@ async def test_all_who_come_during_a_sync_share_the_next_and_none_is_released_by
         await asyncio.gather(*late)
         assert len(disk.synced) == 2
         assert disk.sizes[1] == segment.end
+
+
+async def test_a_busy_spool_waits_for_more_before_it_syncs_again_and_an_idle_one_does_not(tmp_path: Path) -> None:
+    disk, segment = Disk(), Segment.begin(tmp_path / "1.seg")
+    now_s = asyncio.get_running_loop().time
+    async with a_group_sync(disk, Owner()) as group_sync:
+        for together in (1, 2):
+            began_s = now_s()
+            await asyncio.gather(*(durable(group_sync, segment) for _ in range(together)))
+        alone_s = now_s()
+        waits = [durable(group_sync, segment) for _ in range(20)]
+        await asyncio.gather(*waits)
+        assert now_s() - began_s >= PACE_S
+        assert alone_s >= began_s
+    assert len(disk.synced) == 3
 
 
 async def test_a_group_over_two_segments_syncs_each_of_them_once(tmp_path: Path) -> None:

@@ -200,3 +200,8 @@ def _written(logger: logging.Logger) -> None:
     (handler,) = logger.handlers
     assert isinstance(handler, EventLog)
     assert handler.sink.close(timeout_s=30)
+
+
+def test_the_line_of_a_copy_for_a_shadow_says_of_what() -> None:
+    assert read(receipt_line(replace(a_receipt(), shadow_of="another")))["shadow_of"] == "another"
+    assert "shadow_of" not in read(receipt_line(a_receipt()))

@@ -197,13 +197,26 @@ def test_metrics_agree_with_the_receipts_they_read(settled: list[Receipt]) -> No
     seen = scraped(subject)
     attempts = [attempt for receipt in settled for attempt in receipt.attempts]
     used = [each for each in attempts if each.usage_source is not UsageSource.NOTHING_SENT]
-    assert value(seen, "breakeven_requests_total") == len(settled)
+    copies = sum(receipt.shadow_of is not None for receipt in settled)
+    assert value(seen, "breakeven_requests_total") == len(settled) - copies
+    assert value(seen, "breakeven_shadow_copies_total") == copies
     assert value(seen, "breakeven_attempts_total") == len(attempts)
     assert value(seen, "breakeven_charge_nanodollars_total") == sum(receipt.charge for receipt in settled)
     assert value(seen, "breakeven_fallbacks_total") == sum(each.number > 1 for each in attempts)
     output = value(seen, "gen_ai_client_token_usage_sum", gen_ai_token_type="output")
     assert output == sum(each.usage.output for each in used)
     assert _are_running_sums(seen)
+
+
+def test_a_copy_for_a_shadow_is_a_targets_work_and_nobodys_request() -> None:
+    subject = readings(shadows_dropped=lambda: {"crowded": 3})
+    subject.settled(replace(a_receipt(), shadow_of=REQUEST_ID))
+    seen = scraped(subject)
+    assert value(seen, "breakeven_shadow_copies_total", result="complete") == 1
+    assert value(seen, "breakeven_shadow_copies_total", result="crowded") == 3
+    assert value(seen, "breakeven_attempts_total", target="home") == 1
+    assert value(seen, "breakeven_requests_total") == 0
+    assert value(seen, "gen_ai_server_request_duration_seconds_count") == 0
 
 
 def test_gauges_are_read_at_each_scrape() -> None:
@@ -266,7 +279,7 @@ def test_two_readings_share_nothing_and_the_global_registry_stays_empty_of_us() 
 
 
 def test_every_family_on_the_page_of_names_is_exposed() -> None:
-    subject = readings(in_flight=lambda: {"home": 1})
+    subject = readings(in_flight=lambda: {"home": 1}, shadows_dropped=lambda: {"crowded": 0})
     subject.dispatched(target="home")
     subject.books_answered()
     subject.loop_lagged(0.0)
@@ -307,3 +320,19 @@ def _are_running_sums(samples: Samples) -> bool:
         if counts != sorted(counts) or counts[-1] != samples[(f"{name.removesuffix('_bucket')}_count", rest)]:
             return False
     return True
+
+
+def test_edits_of_the_policy_are_counted_by_what_became_of_them() -> None:
+    refused = False
+    subject = readings(policy_refused=lambda: refused)
+    before = scraped(subject)
+    assert value(before, "breakeven_policy_refused") == 0
+    assert (names.POLICY_RELOADS.name, frozenset({("result", "refused")})) in before, "an alert needs the zero"
+    subject.policy_edited(accepted=True)
+    subject.policy_edited(accepted=False)
+    subject.policy_edited(accepted=False)
+    refused = True
+    seen = scraped(subject)
+    assert value(seen, "breakeven_policy_reloads_total", result="accepted") == 1
+    assert value(seen, "breakeven_policy_reloads_total", result="refused") == 2
+    assert value(seen, "breakeven_policy_refused") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ MOST_CHOICES = 128
 #: No model writes more; a larger number is a mistake or an attack.
 MOST_OUTPUT_TOKENS = 1_000_000
 MOST_LOGPROBS = 20
+#: Of the name under which facts keep a conversation: 16 hex digits.
+SESSION_BYTES = 8
 
 Choices = Annotated[int, Meta(ge=1, le=MOST_CHOICES)]
 OutputTokens = Annotated[int, Meta(ge=1, le=MOST_OUTPUT_TOKENS)]
@@ -48,6 +51,7 @@ class ChatBody(msgspec.Struct):
     max_completion_tokens: OutputTokens | None = None
     top_logprobs: Logprobs | None = None
     tools: list[Raw] | None = None
+    prompt_cache_key: str | None = None
     response_format: ResponseFormat | None = None
 
 
@@ -62,6 +66,7 @@ class CompletionBody(msgspec.Struct):
     best_of: Choices | None = None
     max_tokens: OutputTokens | None = None
     logprobs: Logprobs | None = None
+    prompt_cache_key: str | None = None
     response_format: ResponseFormat | None = None
 
 
@@ -74,6 +79,8 @@ class Labels:
     priority: int = 0
     tags: tuple[str, ...] = ()
     caller_label: str | None = None
+    #: The caller's own name for the conversation; facts never hold it.
+    session: str = ""
 
 
 NO_LABELS = Labels()
@@ -82,6 +89,7 @@ _Body = TypeVar("_Body")
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _chat = msgspec.json.Decoder(ChatBody)
 _completion = msgspec.json.Decoder(CompletionBody)
+_elements = msgspec.json.Decoder(list[Raw])
 
 
 def read_fields(body: bytes) -> dict[str, Raw]:
@@ -96,6 +104,7 @@ def read_chat(
     said = _decoded(_chat, body)
     messages = memoryview(fields["messages"])
     content = bytes(messages)
+    session = _session(labels.session or said.prompt_cache_key, caller=caller)
     facts = RequestFacts(
         request_id=request_id,
         endpoint=Endpoint.CHAT,
@@ -113,6 +122,8 @@ def read_chat(
         deadline_s=labels.deadline_s,
         priority=labels.priority,
         tags=labels.tags,
+        session=session,
+        prefix_tokens=_prefix_tokens(messages) if session else 0,
         caller=caller,
     )
     return facts, _wants_usage(said.stream_options)
@@ -136,6 +147,7 @@ def read_completion(
         deadline_s=labels.deadline_s,
         priority=labels.priority,
         tags=labels.tags,
+        session=_session(labels.session or said.prompt_cache_key, caller=caller),
         caller=caller,
     )
     return facts, _wants_usage(said.stream_options)
@@ -184,6 +196,22 @@ def _wants_usage(options: StreamOptions | None) -> bool:
 
 def _wants_json(wanted: ResponseFormat | None) -> bool:
     return wanted is not None and wanted.type in {"json_schema", "json_object"}
+
+
+def _session(said: str | None, *, caller: Caller) -> str:
+    """The conversation's name on facts and receipts: it cannot be turned back into the caller's text, and two keys that
+    use the same text have two conversations."""
+    if not said:
+        return ""
+    return blake2b(f"{caller.key_id}\0{said}".encode(), digest_size=SESSION_BYTES).hexdigest()
+
+
+def _prefix_tokens(messages: memoryview) -> int:
+    """About how many tokens all messages but the last have; 0 for a conversation that begins."""
+    each = _elements.decode(messages)
+    if len(each) < 2:
+        return 0
+    return estimate.prompt_tokens(body_bytes=len(messages) - len(memoryview(each[-1])))
 
 
 def _completion_tokens(said: CompletionBody, *, body_bytes: int) -> int:

@@ -66,6 +66,8 @@ class Receipt:
     #: Our own part of it before the first dispatch.
     overhead_s: float = 0.0
     flags: tuple[str, ...] = field(default=())
+    #: The request that this one is a copy of, sent to a shadow, whose answer nobody sees; None for what callers asked.
+    shadow_of: str | None = None
 
     @property
     def charge(self) -> Nanodollars:

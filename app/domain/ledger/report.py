@@ -17,6 +17,8 @@ BUCKET_GROWTH = 1.1
 LAST_BUCKET = 240
 #: Fewer observations than this say nothing about a p99.
 FEWEST_FOR_P99 = 500
+#: Where the split by hosting puts copies for shadows, wherever they went.
+SHADOW = "shadow"
 
 
 class Dimension(StrEnum):
@@ -87,11 +89,13 @@ class CostLine:
 
     group: tuple[str, ...]
     sums: Sums
+    #: Copies that went to shadows, not answers that somebody asked for.
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostReport:
-    """Lines in a total order (charge falling, then group), their total, and the split by hosting."""
+    """Lines in a total order (answers first, charge falling, then group), their total, and the split by hosting."""
 
     query: CostQuery
     lines: tuple[CostLine, ...]
@@ -188,5 +192,5 @@ def compiled(
             f"the report's lines sum to {total.charge} nanodollars, its hosting split to {split.charge}, the ledger to "
             f"{ledger_charge}: run `breakeven db migrate`, then report this with the period asked for"
         )
-    ordered = sorted(lines, key=lambda line: (-line.sums.charge, line.group))
+    ordered = sorted(lines, key=lambda line: (line.shadow, -line.sums.charge, line.group))
     return CostReport(query=query, lines=tuple(ordered), total=total, by_hosting=by_hosting)

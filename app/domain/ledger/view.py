@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from app.domain.ledger.receipt import Attempt, Receipt
 from app.domain.money import shown
 from app.domain.routing.explain import explain
+from app.domain.routing.plan import NOTHING_ELSE, Plan
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,6 +30,7 @@ def receipt_view(receipt: Receipt) -> dict[str, object]:
         "cost_centre": receipt.facts.caller.cost_centre,
         "tags": [*receipt.facts.caller.tags, *receipt.facts.tags],
         "caller_label": receipt.caller_label,
+        **({} if receipt.shadow_of is None else {"shadow_of": receipt.shadow_of}),
         "target": None if final is None else final.target,
         "hosting": None if final is None else final.hosting.value,
         "rule": receipt.decision.rule,
@@ -40,6 +43,14 @@ def receipt_view(receipt: Receipt) -> dict[str, object]:
         "flags": sorted({*receipt.flags, *(flag for attempt in receipt.attempts for flag in attempt.flags)}),
         "attempts": [_attempt_view(attempt) for attempt in receipt.attempts],
     }
+
+
+def callers_view(receipt: Receipt) -> dict[str, object]:
+    """As the caller itself may read it: nothing of a shadow, of budgets, or of targets that its rule does not use."""
+    decision = replace(receipt.decision, witness=NOTHING_ELSE)
+    if isinstance(decision, Plan):
+        decision = replace(decision, shadow=None)
+    return receipt_view(replace(receipt, decision=decision))
 
 
 def moment(at_us: int) -> str:

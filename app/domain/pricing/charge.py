@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from app.domain.money import NANODOLLARS_PER_TOKEN_AT_ONE_USD_PER_MILLION, Nanodollars, rounded
-from app.domain.pricing.rate_card import RateCard
+from app.domain.money import NANODOLLARS_PER_TOKEN_AT_ONE_USD_PER_MILLION, Nanodollars, rounded_quotient
+from app.domain.pricing.rate_card import SCALE_DIGITS, RateCard
 from app.domain.usage import Usage
+
+#: Scaled prices per nanodollar.
+_SCALE = 10**SCALE_DIGITS // NANODOLLARS_PER_TOKEN_AT_ONE_USD_PER_MILLION
 
 
 def charge(*, usage: Usage, price: RateCard) -> Nanodollars:
     """What the attempt costs: computed prompt × prompt price + cached × cached price + output × output price.
 
-    Reasoning tokens are output tokens. The sum is exact and rounded once: a card's prices have at most
-    `PRICE_DIGITS_MOST` digits, so that products with up to a billion tokens stay within Python's 28.
+    Reasoning tokens are output tokens. The sum is exact, in whole numbers of any size, and rounded once.
     """
-    total = usage.computed_prompt * price.prompt + usage.cached * price.cached_prompt + usage.output * price.output
-    return rounded(total * NANODOLLARS_PER_TOKEN_AT_ONE_USD_PER_MILLION)
+    prompt, cached_prompt, output = price.scaled
+    cached = usage.cached
+    return rounded_quotient((usage.prompt - cached) * prompt + cached * cached_prompt + usage.output * output, _SCALE)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.domain.pricing.charge import charge
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.filters import FILTERS, FILTERS_THAT_WAIT
 from app.domain.routing.names import names_for_conditions
 from app.domain.routing.plan import NOTHING_ELSE, Candidate, Plan, Refusal, RefusalReason, Witness
 from app.domain.routing.policy import Route, Rule
-from app.domain.routing.ranking import Contender, ranked
-from app.domain.routing.scorers import expected_charge, is_drawn, session_home, session_ring
-from app.domain.routing.snapshot import Snapshot, spill_key
+from app.domain.routing.ranking import Contender, home_of, ranked
+from app.domain.routing.scorers import expected_usage, is_drawn
+from app.domain.routing.snapshot import UNSEEN, Snapshot, spill_key
 from app.domain.routing.spilling import hold_back_the_slow, reject_over_the_cap
-from app.domain.target import Hosting, TargetSeen
-
-_UNSEEN = TargetSeen()
+from app.domain.target import Hosting
 
 
 def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
@@ -32,7 +31,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
             message=f'no rule of model "{facts.model}" matches this request; end its rules with one that has no `when`',
             witness=_witness(route, None, snapshot),
         )
-    contenders = [_judged(name, facts, rule, snapshot) for name in rule.use]
+    contenders = _judged(rule, facts, snapshot)
     witness = _witness(route, rule, snapshot)
     if rule.spill is not None:
         reject_over_the_cap(contenders, spill=rule.spill, spent=witness.spill_spent)
@@ -41,7 +40,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
     if not passed:
         _estimate(contenders, facts, route, home=None)
         return _nobody(facts, rule, contenders, witness)
-    home = _home(passed, rule, facts)
+    home = home_of(passed, rule=rule, facts=facts)
     _estimate(contenders, facts, route, home=home)
     order = ranked(passed, rule=rule, facts=facts, home=home)
     return Plan(
@@ -50,8 +49,8 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
         order=order,
         candidates=_candidates(contenders, order),
         home=home,
-        spilled=_spilled(passed, first=order[0]),
-        shadow=_shadow(rule, facts, snapshot),
+        spilled=rule.spill is not None and _spilled(passed, pick=order[0]),
+        shadow=_shadow(rule, facts, snapshot, pick=order[0]),
         witness=witness,
     )
 
@@ -63,27 +62,33 @@ def _first_match(route: Route, facts: RequestFacts, snapshot: Snapshot) -> Rule 
             return rule
         if names is None:
             names = names_for_conditions(facts, route=route, snapshot=snapshot)
+            if route.prepare is not None:
+                names = route.prepare(names)
         if rule.when.holds(names):
             return rule
     return None
 
 
-def _judged(name: str, facts: RequestFacts, rule: Rule, snapshot: Snapshot) -> Contender:
-    target = snapshot.policy.targets[name]
-    seen = snapshot.fleet.get(name, _UNSEEN)
-    contender = Contender(target, seen)
-    for filter_name, reason_to_reject in FILTERS_THAT_WAIT if rule.waits else FILTERS:
-        reason = reason_to_reject(facts, target, seen)
-        if reason is not None:
-            contender.rejected, contender.filter = reason, filter_name
-            break
-    return contender
+def _judged(rule: Rule, facts: RequestFacts, snapshot: Snapshot) -> list[Contender]:
+    filters = FILTERS_THAT_WAIT if rule.waits else FILTERS
+    contenders = []
+    for name in rule.use:
+        target = snapshot.policy.targets[name]
+        seen = snapshot.fleet.get(name, UNSEEN)
+        contender = Contender(target, seen)
+        for filter_name, reason_to_reject in filters:
+            reason = reason_to_reject(facts, target, seen)
+            if reason is not None:
+                contender.rejected, contender.filter = reason, filter_name
+                break
+        contenders.append(contender)
+    return contenders
 
 
-def _spilled(passed: Sequence[Contender], *, first: str) -> bool:
-    """True when somebody stands back behind the pick because it is slow."""
-    held_back = {one.target.name for one in passed if one.held_back is not None}
-    return bool(held_back) and first not in held_back
+def _spilled(passed: Sequence[Contender], *, pick: str) -> bool:
+    """True when the pick is managed and a machine of ours stands back because it is slow."""
+    left = any(one.held_back is not None for one in passed)
+    return left and any(one.target.name == pick and one.target.hosting is Hosting.MANAGED for one in passed)
 
 
 def _witness(route: Route, rule: Rule | None, snapshot: Snapshot) -> Witness:
@@ -101,24 +106,15 @@ def _witness(route: Route, rule: Rule | None, snapshot: Snapshot) -> Witness:
     )
 
 
-def _home(passed: Sequence[Contender], rule: Rule, facts: RequestFacts) -> str | None:
-    """Whose prefix cache this conversation is in: one of our own machines, if any may serve."""
-    if not (rule.keeps_sessions and facts.session):
-        return None
-    ready = [one for one in passed if one.held_back is None] or passed
-    ours = [one for one in ready if one.target.hosting is Hosting.SELF_HOSTED] or ready
-    ring = session_ring([one.target.name for one in ours], session=facts.session)
-    return session_home(ring, in_flight={one.target.name: one.seen.in_flight for one in ours})
-
-
 def _estimate(contenders: Sequence[Contender], facts: RequestFacts, route: Route, *, home: str | None) -> None:
+    cold = expected_usage(facts=facts, route=route)
     for one in contenders:
+        usage = cold
         if one.target.name == home:
-            one.cached_tokens = min(facts.prefix_tokens, facts.prompt_tokens)
+            usage = expected_usage(facts=facts, route=route, cached_tokens=facts.prefix_tokens)
+            one.cached_tokens = usage.cached
         if one.seen.rate_card is not None:
-            one.expected_charge = expected_charge(
-                facts=facts, route=route, price=one.seen.rate_card, cached_tokens=one.cached_tokens
-            )
+            one.expected_charge = charge(usage=usage, price=one.seen.rate_card)
 
 
 def _candidates(contenders: Sequence[Contender], order: Sequence[str]) -> tuple[Candidate, ...]:
@@ -140,13 +136,15 @@ def _candidates(contenders: Sequence[Contender], order: Sequence[str]) -> tuple[
     )
 
 
-def _shadow(rule: Rule, facts: RequestFacts, snapshot: Snapshot) -> str | None:
-    """The target that gets a copy, where this request is drawn for one and that target could serve it."""
+def _shadow(rule: Rule, facts: RequestFacts, snapshot: Snapshot, *, pick: str) -> str | None:
+    """The target that gets a copy, where this request is drawn for one and that target, not the pick, could serve."""
     shadow = rule.shadow
-    if shadow is None or not is_drawn(shadow.share_ppm, drawn_by=f"{facts.request_id}#shadow"):
+    if shadow is None or shadow.target == pick:
+        return None
+    if not is_drawn(shadow.share_ppm, drawn_by=f"{facts.request_id}#shadow"):
         return None
     target = snapshot.policy.targets[shadow.target]
-    seen = snapshot.fleet.get(shadow.target, _UNSEEN)
+    seen = snapshot.fleet.get(shadow.target, UNSEEN)
     fits = all(reason_to_reject(facts, target, seen) is None for _, reason_to_reject in FILTERS)
     return shadow.target if fits else None
 

@@ -82,6 +82,19 @@ def has_room(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | Non
     return f"{seen.in_flight} requests are in flight and its limit is {target.in_flight_most}"
 
 
+def has_a_place_in_its_queue(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
+    """Where the request would have to wait, fewer wait there than its limit: in the engine's own queue, as it was last
+    read, or beyond the target's places, as this process counts them."""
+    if target.waiting_most is None:
+        return None
+    places = target.in_flight_most
+    waiting = max(seen.waiting or 0, 0 if places is None else seen.in_flight - places)
+    would_wait = waiting > 0 or (places is not None and seen.in_flight >= places)
+    if not would_wait or waiting < target.waiting_most:
+        return None
+    return f"{waiting} requests wait there and its limit is {target.waiting_most}"
+
+
 #: In this order; the names are what plans and explanations show.
 FILTERS: tuple[tuple[str, Filter], ...] = (
     ("endpoint", serves_the_endpoint),
@@ -93,6 +106,7 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("circuit", circuit_lets_through),
     ("rate", within_its_rate_limits),
     ("room", has_room),
+    ("queue", has_a_place_in_its_queue),
 )
-#: For rules that wait: a full target is one to wait for.
+#: For rules that wait: a full target is one to wait for, while its queue has a place.
 FILTERS_THAT_WAIT = tuple(each for each in FILTERS if each[1] is not has_room)

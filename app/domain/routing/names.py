@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.domain.ledger.budget import BudgetSeen
+from app.domain.budget import BudgetSeen
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.policy import Route
-from app.domain.routing.snapshot import Snapshot
+from app.domain.routing.snapshot import UNSEEN, Snapshot
 from app.domain.target import TargetSeen
 
 
@@ -49,9 +49,7 @@ def names_for_conditions(facts: RequestFacts, *, route: Route, snapshot: Snapsho
         },
     }
     if route.reads_fleet:
-        names["fleet"] = {
-            name: target_names(snapshot.fleet[name]) for name in route.reads_fleet if name in snapshot.fleet
-        }
+        names["fleet"] = {name: target_names(snapshot.fleet.get(name, UNSEEN)) for name in route.reads_fleet}
     if route.reads_budgets:
         names["budget"] = {
             name: budget_names(snapshot.budgets[name]) for name in route.reads_budgets if name in snapshot.budgets

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.domain.ledger.budget import BudgetSeen
+from app.domain.budget import BudgetSeen
 from app.domain.money import Nanodollars
 from app.domain.target import TargetSeen
 
@@ -46,7 +46,7 @@ class Candidate:
 class Witness:
     """What a decision looked at besides its candidates: with it, the decision replays."""
 
-    #: Targets that conditions of the route read and the rule does not use.
+    #: Targets that conditions of the route read, and the rule's shadow, where the rule does not use them.
     fleet: Mapping[str, TargetSeen] = field(default_factory=dict)
     budgets: Mapping[str, BudgetSeen] = field(default_factory=dict)
     #: What the rule had spilled in the hour before, where it has a cap.
@@ -66,7 +66,7 @@ class Plan:
     candidates: tuple[Candidate, ...]
     #: The target that the conversation is kept with, where the rule keeps conversations.
     home: str | None = None
-    #: The request leaves self-hosted targets because they are predicted to be slow.
+    #: The request goes to a managed target first while a self-hosted one stands back, predicted to be slow.
     spilled: bool = False
     #: The target that gets a copy, when this request was drawn for one.
     shadow: str | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
-from app.domain.ledger.budget import Budget
+from app.domain.budget import Budget
 from app.domain.money import ZERO, Nanodollars
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Target
@@ -124,6 +124,8 @@ class Route:
     #: What its conditions look at, sorted; plans keep it, so that they can be replayed.
     reads_fleet: tuple[str, ...] = ()
     reads_budgets: tuple[str, ...] = ()
+    #: Makes the names of one request ready for all its conditions at once; None: each takes them as they are. Pure.
+    prepare: Callable[[Mapping[str, object]], Mapping[str, object]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

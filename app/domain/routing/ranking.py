@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat, takewhile
+from math import inf
 
 from app.domain.money import Nanodollars
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.policy import Preference, Rule
-from app.domain.routing.scorers import marginal_charge, waiting_charges, weighted_draw
+from app.domain.routing.scorers import marginal_charge, session_home, session_ring, waiting_charges, weighted_draw
 from app.domain.target import Hosting, Target, TargetSeen
+
+_SCORED = (Preference.CHEAPEST, Preference.FASTEST, Preference.BALANCED)
 
 
 class Contender:
@@ -38,70 +42,109 @@ class Contender:
         self.waiting_charge: Nanodollars | None = None
 
 
+def session_home_of(passed: Sequence[Contender], *, rule: Rule, facts: RequestFacts) -> str | None:
+    """The target that this conversation is kept with; None: the rule or the caller does not ask for it.
+
+    listed: one of those that the list begins with, all of one hosting. weighted: whom the conversation is drawn for.
+    Scored: one of our own machines if any may serve, so that its score counts the warm prefix cache.
+    """
+    if not (rule.keeps_sessions and facts.session):
+        return None
+    ready = [one for one in passed if one.held_back is None] or passed
+    match rule.prefer:
+        case Preference.WEIGHTED:
+            names = [one.target.name for one in ready]
+            return weighted_draw(names, weights=rule.weights, drawn_by=facts.session)[0]
+        case Preference.LISTED:
+            hosting = ready[0].target.hosting
+            homes = list(takewhile(lambda one: one.target.hosting is hosting, ready))
+        case _:
+            homes = [one for one in ready if one.target.hosting is Hosting.SELF_HOSTED] or list(ready)
+    in_flight = {one.target.name: one.seen.in_flight for one in homes}
+    return session_home(session_ring(in_flight, session=facts.session), in_flight=in_flight)
+
+
+def home_of(passed: Sequence[Contender], *, rule: Rule, facts: RequestFacts) -> str | None:
+    """The target that this conversation is kept with; None: the rule or the caller does not ask for it.
+
+    listed: one of those that the list begins with, all of one hosting. weighted: whom the conversation is drawn for.
+    Scored: one of our own machines if any may serve; its warm prefix cache then counts in its score.
+    """
+    if not (rule.keeps_sessions and facts.session):
+        return None
+    ready = [one for one in passed if one.held_back is None] or passed
+    match rule.prefer:
+        case Preference.WEIGHTED:
+            names = [one.target.name for one in ready]
+            return weighted_draw(names, weights=rule.weights, drawn_by=facts.session)[0]
+        case Preference.LISTED:
+            hosting = ready[0].target.hosting
+            homes: Sequence[Contender] = list(takewhile(lambda one: one.target.hosting is hosting, ready))
+        case _:
+            homes = [one for one in ready if one.target.hosting is Hosting.SELF_HOSTED] or ready
+    in_flight = {one.target.name: one.seen.in_flight for one in homes}
+    return session_home(session_ring(in_flight, session=facts.session), in_flight=in_flight)
+
+
 def ranked(passed: Sequence[Contender], *, rule: Rule, facts: RequestFacts, home: str | None) -> tuple[str, ...]:
     """All of `passed` by name, the pick first; those held back come last. `home` goes first among equals."""
+    if rule.prefer in _SCORED:
+        _score(passed)
     ready = [one for one in passed if one.held_back is None]
+    if len(ready) == len(passed):
+        return tuple(_ranked(ready, rule=rule, facts=facts, home=home))
     held_back = [one for one in passed if one.held_back is not None]
-    if not held_back:
-        return _ranked(ready, rule=rule, facts=facts, home=home)
     return (
         *_ranked(ready, rule=rule, facts=facts, home=home),
         *_ranked(held_back, rule=rule, facts=facts, home=home),
     )
 
 
-def _ranked(contenders: Sequence[Contender], *, rule: Rule, facts: RequestFacts, home: str | None) -> tuple[str, ...]:
+def _ranked(contenders: Sequence[Contender], *, rule: Rule, facts: RequestFacts, home: str | None) -> Sequence[str]:
     match rule.prefer:
         case Preference.LISTED:
-            return _home_first(contenders, home)
+            names = [one.target.name for one in contenders]
+            return names if home is None else sorted(names, key=lambda name: name != home)
         case Preference.WEIGHTED:
             # A conversation is drawn for once, so that it stays where it was drawn to.
-            drawn_by = facts.session if home is not None else facts.request_id
+            drawn_by = facts.request_id if home is None else facts.session
             names = [one.target.name for one in contenders]
             return weighted_draw(names, weights=rule.weights, drawn_by=drawn_by)
-        case Preference.CHEAPEST | Preference.FASTEST | Preference.BALANCED:
-            _score(contenders, rule=rule)
-            return tuple(
-                one.target.name for one in sorted(contenders, key=lambda one: _key(one, rule.prefer, home=home))
-            )
+        case Preference.CHEAPEST:
+            return _by(None, contenders, home=home)
+        case Preference.FASTEST:
+            # One whose speed is not known comes after all whose speed is.
+            times_ms = [one.seen.predicted_ttft_ms for one in contenders]
+            return _by([inf if ms is None else ms for ms in times_ms], contenders, home=home)
+        case Preference.BALANCED:
+            return _by(_scores(contenders, rule=rule), contenders, home=home)
 
 
-def _home_first(contenders: Sequence[Contender], home: str | None) -> tuple[str, ...]:
-    """As listed, but a conversation's home goes ahead of those of its hosting that the list begins with."""
-    names = [one.target.name for one in contenders]
-    if home in names:
-        hosting = contenders[0].target.hosting
-        alike = next((n for n, one in enumerate(contenders) if one.target.hosting is not hosting), len(names))
-        if home in names[:alike]:
-            names.remove(home)
-            names.insert(0, home)
-    return tuple(names)
+def _by(scores: Sequence[float] | None, contenders: Sequence[Contender], *, home: str | None) -> Sequence[str]:
+    """The lowest score first. Equal ones are told apart by what a request costs, by the session, then by name."""
+    keys = [
+        (score, one.marginal_charge, one.target.name != home, one.target.name)
+        for score, one in zip(scores or repeat(0), contenders, strict=False)
+    ]
+    keys.sort()
+    return [name for *_, name in keys]
 
 
-def _score(contenders: Sequence[Contender], *, rule: Rule) -> None:
-    managed = [one.expected_charge for one in contenders if one.target.hosting is Hosting.MANAGED]
+def _score(passed: Sequence[Contender]) -> None:
+    managed = [one.expected_charge for one in passed if one.target.hosting is Hosting.MANAGED]
     cheapest_managed = min((charge for charge in managed if charge is not None), default=None)
-    waiting = waiting_charges(
-        {one.target.name: one.seen.predicted_ttft_ms for one in contenders}, per_second=rule.per_second
-    )
-    for one in contenders:
+    for one in passed:
         assert one.expected_charge is not None, "the price filter lets no unpriced target through"
         one.marginal_charge = marginal_charge(
             target=one.target, seen=one.seen, expected=one.expected_charge, cheapest_managed=cheapest_managed
         )
-        one.waiting_charge = waiting[one.target.name]
 
 
-def _key(one: Contender, prefer: Preference, *, home: str | None) -> tuple[float, float, bool, str]:
-    assert one.marginal_charge is not None, "every contender has been scored"
-    assert one.waiting_charge is not None, "every contender has been scored"
-    name = one.target.name
-    match prefer:
-        case Preference.FASTEST:
-            # One whose speed is not known comes after all whose speed is.
-            ms = one.seen.predicted_ttft_ms
-            return float("inf") if ms is None else ms, one.marginal_charge, name != home, name
-        case Preference.BALANCED:
-            return one.marginal_charge + one.waiting_charge, 0, name != home, name
-        case _:
-            return one.marginal_charge, 0, name != home, name
+def _scores(contenders: Sequence[Contender], *, rule: Rule) -> Sequence[float]:
+    """Those held back are scored apart: their slowness says nothing of a target whose speed is not known."""
+    times_ms = [one.seen.predicted_ttft_ms for one in contenders]
+    scores = []
+    for one, waiting in zip(contenders, waiting_charges(times_ms, per_second=rule.per_second), strict=True):
+        one.waiting_charge = waiting
+        scores.append((one.marginal_charge or 0) + waiting)
+    return scores

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from math import inf, log
 
 from app.domain.money import Nanodollars
 from app.domain.pricing.charge import charge
@@ -26,16 +27,21 @@ from app.domain.usage import Usage
 LOAD_BOUND_PERCENT = 125
 
 _DRAW_BITS = 64
+_DRAWS = 1 << _DRAW_BITS
 _MILLION = 1_000_000
 _CROWDED_PPM = 800_000
 
 
 def expected_charge(*, facts: RequestFacts, route: Route, price: RateCard, cached_tokens: int = 0) -> Nanodollars:
-    """The charge if the answer is as long as the caller's cap, or as the route's default where there is none, and
+    """What `expected_usage` costs there."""
+    return charge(usage=expected_usage(facts=facts, route=route, cached_tokens=cached_tokens), price=price)
+
+
+def expected_usage(*, facts: RequestFacts, route: Route, cached_tokens: int = 0) -> Usage:
+    """The usage if the answer is as long as the caller's cap, or as the route's default where there is none, and
     `cached_tokens` of the prompt are still in the prefix cache."""
     output = min(facts.output_tokens_most or route.output_tokens_default, route.output_tokens_default)
-    usage = Usage(prompt=facts.prompt_tokens, output=output * facts.n, cached=min(cached_tokens, facts.prompt_tokens))
-    return charge(usage=usage, price=price)
+    return Usage(prompt=facts.prompt_tokens, output=output * facts.n, cached=min(cached_tokens, facts.prompt_tokens))
 
 
 def marginal_charge(
@@ -44,51 +50,46 @@ def marginal_charge(
     """What one more request there really costs now; see the formula above."""
     if target.hosting is Hosting.MANAGED:
         return expected
-    displaced = (cheapest_managed or 0) * _likely_to_displace_ppm(target, seen)
-    return Nanodollars((expected * target.marginal_ppm + displaced) // _MILLION)
+    cost = expected * target.marginal_ppm
+    if cheapest_managed:
+        cost += cheapest_managed * _likely_to_displace_ppm(target, seen)
+    return Nanodollars(cost // _MILLION)
 
 
-def waiting_charges(
-    predicted_ttft_ms: Mapping[str, float | None], *, per_second: Nanodollars
-) -> Mapping[str, Nanodollars]:
-    """What waiting for each target's first token is worth. One that is not known is taken for as slow as the slowest
-    that is."""
-    slowest_ms = max((ms for ms in predicted_ttft_ms.values() if ms is not None), default=0.0)
-    return {
-        name: Nanodollars(round(per_second * (slowest_ms if ms is None else ms) / 1000))
-        for name, ms in predicted_ttft_ms.items()
-    }
+def waiting_charges(predicted_ttft_ms: Sequence[float | None], *, per_second: Nanodollars) -> tuple[Nanodollars, ...]:
+    """What waiting for the first token of each is worth, in the order given. One whose time is not known is taken for
+    as slow as the slowest that is."""
+    slowest_ms = max((ms for ms in predicted_ttft_ms if ms is not None), default=0.0)
+    return tuple(Nanodollars(round(per_second * (slowest_ms if ms is None else ms) / 1000)) for ms in predicted_ttft_ms)
 
 
-def weighted_draw(names: Sequence[str], *, weights: Mapping[str, int], drawn_by: str) -> tuple[str, ...]:
-    """Drawn one after another by weight, from this text alone, so that a replay draws the same.
+def weighted_draw(names: Iterable[str], *, weights: Mapping[str, int], drawn_by: str) -> tuple[str, ...]:
+    """The order of a draw without putting back, each pick by weight, from this text alone: a replay draws the same.
+
+    Every name draws for itself (−ln u / weight, the least first: Efraimidis and Spirakis 2006), so that a target that
+    comes or goes moves only its own share, and a weight that changes moves only the difference.
 
     A target of weight 0 is a last resort: it comes after all others, by name.
     """
-    left = sorted(name for name in names if weights.get(name, 0) > 0)
-    never = sorted(name for name in names if weights.get(name, 0) <= 0)
-    order: list[str] = []
-    while left:
-        total = sum(weights[name] for name in left)
-        at = _draw(f"{drawn_by}#{len(order)}") * total >> _DRAW_BITS
-        for name in left:
-            at -= weights[name]
-            if at < 0:
-                break
-        order.append(name)
-        left.remove(name)
-    return (*order, *never)
+    drawn: list[tuple[float, str]] = []
+    begun = _draws(f"{drawn_by}#")
+    for name in names:
+        weight = weights.get(name, 0)
+        u = (int.from_bytes(_drawn(begun, name)) + 1) / _DRAWS
+        drawn.append((-log(u) / weight if weight > 0 else inf, name))
+    return tuple(name for _, name in sorted(drawn))
 
 
 def is_drawn(share_ppm: int, *, drawn_by: str) -> bool:
     """True for that share of all texts, always the same ones."""
-    return _draw(drawn_by) * _MILLION >> _DRAW_BITS < share_ppm
+    return int.from_bytes(_draws(drawn_by).digest()) * _MILLION >> _DRAW_BITS < share_ppm
 
 
 def session_ring(names: Iterable[str], *, session: str) -> tuple[str, ...]:
     """The targets in this session's own order (highest random weight): the same in every process, and it moves only
     the sessions of a target that is gone."""
-    return tuple(sorted(names, key=lambda name: (_draw(f"{session}@{name}"), name), reverse=True))
+    begun = _draws(f"{session}@")
+    return tuple(name for _, name in sorted([(_drawn(begun, name), name) for name in names], reverse=True))
 
 
 def session_home(ring: Sequence[str], *, in_flight: Mapping[str, int]) -> str:
@@ -111,6 +112,13 @@ def _likely_to_displace_ppm(target: Target, seen: TargetSeen) -> int:
     return min(max(full_ppm - _CROWDED_PPM, 0) * _MILLION // (_MILLION - _CROWDED_PPM), _MILLION)
 
 
-def _draw(text: str) -> int:
-    """A number in [0, 2⁶⁴), uniform over texts: their BLAKE2b."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=_DRAW_BITS // 8).digest())
+def _draws(text: str) -> blake2b:
+    """Draws that begin with this text: uniform over texts."""
+    return blake2b(text.encode(), digest_size=_DRAW_BITS // 8)
+
+
+def _drawn(begun: blake2b, name: str) -> bytes:
+    """The draw of this name, most significant byte first: as bytes it compares as the number it is."""
+    draw = begun.copy()
+    draw.update(name.encode())
+    return draw.digest()

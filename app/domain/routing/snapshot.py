@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from app.domain.ledger.budget import BudgetSeen
+from app.domain.budget import BudgetSeen
 from app.domain.money import Nanodollars
 from app.domain.routing.policy import Policy
 from app.domain.target import TargetSeen
+
+#: Stands for a target that is not in the fleet: this process has sent nothing there and knows nothing of it. Decisions
+#: and conditions see it so, which is why plans need not tell "never seen" from "seen idle".
+UNSEEN = TargetSeen()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.wire.openai import NO_LABELS, error_body, error_event, read_chat, read_completion, read_fields
+from app.api.wire.openai import NO_LABELS, Labels, error_body, error_event, read_chat, read_completion, read_fields
 from app.domain.errors import BadRequest
 from app.domain.routing.facts import RequestFacts
 from tests.makers import a_caller
@@ -142,3 +143,55 @@ def test_an_error_has_openais_shape_and_ends_a_stream_without_done() -> None:
     body = error_body(message="no", kind="server_error", param=None, code="x")
     assert json.loads(body) == {"error": {"message": "no", "type": "server_error", "param": None, "code": "x"}}
     assert error_event(body) == b"data: " + body + b"\n\n"
+
+
+TURNS = [
+    {"role": "user", "content": "x" * 800},
+    {"role": "assistant", "content": "y" * 800},
+    {"role": "user", "content": "and now?"},
+]
+
+
+def _in_session(said: dict[str, object], *, header: str = "", key_id: str = "abcdefgh") -> RequestFacts:
+    body = json.dumps(said).encode()
+    caller, labels = a_caller(key_id=key_id), Labels(session=header)
+    return read_chat(body, read_fields(body), request_id="r", caller=caller, labels=labels)[0]
+
+
+def test_a_conversation_is_known_by_a_digest_that_tells_nothing_of_its_name() -> None:
+    session = _in_session(HELLO, header="the divorce of Smith").session
+    assert re.fullmatch("[0-9a-f]{16}", session)
+    assert session == _in_session({**HELLO, "messages": TURNS}, header="the divorce of Smith").session
+    assert session != _in_session(HELLO, header="another").session
+
+
+def test_two_keys_never_share_a_conversation() -> None:
+    assert _in_session(HELLO, header="1", key_id="aaaaaaaa").session != _in_session(HELLO, header="1").session
+
+
+def test_the_header_wins_over_the_bodys_cache_key_and_the_user_is_no_conversation() -> None:
+    both = _in_session({**HELLO, "prompt_cache_key": "body"}, header="header")
+    assert both.session == _in_session(HELLO, header="header").session
+    assert _in_session({**HELLO, "prompt_cache_key": "body"}).session == _in_session(HELLO, header="body").session
+    assert _in_session({**HELLO, "user": "somebody"}).session == ""
+    assert _in_session({**HELLO, "prompt_cache_key": None}).session == ""
+
+
+def test_the_earlier_turns_are_all_messages_but_the_last() -> None:
+    facts = _in_session({**HELLO, "messages": TURNS}, header="s")
+    assert facts.prefix_tokens == pytest.approx(1600 / 4, abs=25)
+    assert facts.prefix_tokens < facts.prompt_tokens
+    assert _in_session({**HELLO, "messages": TURNS[:1]}, header="s").prefix_tokens == 0
+    assert _in_session({**HELLO, "messages": TURNS}).prefix_tokens == 0
+
+
+def test_a_cache_key_that_is_no_text_is_refused_by_name() -> None:
+    with pytest.raises(BadRequest) as caught:
+        _chat({**HELLO, "prompt_cache_key": 5})
+    assert caught.value.param == "prompt_cache_key"
+
+
+def test_a_completion_may_name_its_conversation_too() -> None:
+    facts, _ = _completion({"model": "chat", "prompt": "x", "prompt_cache_key": "body"})
+    assert facts.session == _in_session(HELLO, header="body").session
+    assert facts.prefix_tokens == 0

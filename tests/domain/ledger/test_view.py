@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, cast
 
-from app.domain.ledger.view import receipt_view
+from app.domain.budget import BudgetSeen
+from app.domain.ledger.view import callers_view, receipt_view
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
-from app.domain.routing.plan import Refusal, RefusalReason
-from tests.makers import a_receipt, an_attempt
+from app.domain.routing.plan import Refusal, RefusalReason, Witness
+from tests.makers import a_plan, a_receipt, an_attempt
 
 
 def test_a_receipt_reads_as_plain_json_with_the_exact_charge() -> None:
@@ -31,3 +33,25 @@ def test_a_refused_request_has_a_receipt_without_a_target() -> None:
     view = receipt_view(a_receipt(decision=refusal, outcome=Outcome.REFUSED, status=503, attempts=()))
     assert view["target"] is None
     assert view["charge_usd"] == "0.00"
+
+
+def test_a_caller_reads_nothing_of_shadows_budgets_or_targets_that_are_not_its_rules() -> None:
+    budgets = {"board": BudgetSeen(remaining_usd=7.0, used=0.3, days_left=1)}
+    witness = Witness(budgets=budgets, fleet={"elsewhere": a_plan().candidates[0].seen})
+    receipt = a_receipt(decision=replace(a_plan(), shadow="shade", witness=witness))
+    assert "shade" in json.dumps(receipt_view(receipt))
+    said = json.dumps(callers_view(receipt))
+    assert not [word for word in ("shade", "board", "elsewhere") if word in said]
+    assert callers_view(a_receipt()) == receipt_view(a_receipt())
+
+
+def test_a_refused_caller_reads_no_budget_either() -> None:
+    witness = Witness(budgets={"board": BudgetSeen(remaining_usd=7.0, used=0.3, days_left=1)})
+    refusal = Refusal(reason=RefusalReason.NO_RULE, rule=None, message="nobody", witness=witness)
+    view = callers_view(a_receipt(decision=refusal, outcome=Outcome.REFUSED, status=503, attempts=()))
+    assert "board" not in json.dumps(view)
+
+
+def test_a_copy_for_a_shadow_says_of_what() -> None:
+    assert receipt_view(a_receipt(shadow_of="another"))["shadow_of"] == "another"
+    assert "shadow_of" not in receipt_view(a_receipt())

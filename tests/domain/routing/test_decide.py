@@ -12,7 +12,8 @@ from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.decide import decide
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.plan import Plan, Refusal, RefusalReason
-from app.domain.routing.policy import Preference, Rule
+from app.domain.routing.policy import Preference, Rule, Shadow
+from app.domain.routing.snapshot import Snapshot
 from app.domain.target import Capability, Circuit, TargetSeen
 from tests.makers import CARD, CHEAP, a_caller, a_route, a_snapshot, a_target, some_facts
 
@@ -119,6 +120,52 @@ def test_a_target_of_weight_zero_is_only_a_last_resort() -> None:
         assert isinstance(plan, Plan)
         assert plan.order[-1] == "a"
         assert sorted(plan.order) == ["a", "b", "c"]
+
+
+def test_a_rule_that_waits_keeps_a_full_target() -> None:
+    full = TargetSeen(in_flight=3, rate_card=CARD)
+    for waits, order in ((False, ("away",)), (True, ("home", "away"))):
+        rule = Rule(name="r", when=None, use=("home", "away"), waits=waits)
+        targets = (a_target("home", in_flight_most=3, waiting_most=2), a_target("away"))
+        plan = decide(some_facts(), a_snapshot(*targets, route=a_route("home", rules=(rule,)), home=full))
+        assert isinstance(plan, Plan)
+        assert plan.order == order
+
+
+def _mirrored(*, share_ppm: int, mirror: TargetSeen | None = None, target: str = "mirror") -> Snapshot:
+    rule = Rule(name="r", when=None, use=("home",), shadow=Shadow(target=target, share_ppm=share_ppm))
+    seen = TargetSeen(rate_card=CARD) if mirror is None else mirror
+    return a_snapshot(
+        a_target("home"), a_target("mirror", in_flight_most=1), route=a_route("x", rules=(rule,)), mirror=seen
+    )
+
+
+def _shadow(snapshot: Snapshot, request_id: str = "r") -> str | None:
+    plan = decide(some_facts(request_id=request_id), snapshot)
+    assert isinstance(plan, Plan)
+    assert plan.order == ("home",)
+    return plan.shadow
+
+
+def test_a_share_of_the_requests_has_a_shadow() -> None:
+    snapshot = _mirrored(share_ppm=250_000)
+    drawn = [n for n in range(1000) if _shadow(snapshot, f"request-{n}") == "mirror"]
+    assert 200 <= len(drawn) <= 300
+    assert drawn == [n for n in range(1000) if _shadow(snapshot, f"request-{n}") == "mirror"]
+
+
+def test_a_shadow_that_could_not_serve_gets_no_copy() -> None:
+    assert _shadow(_mirrored(share_ppm=1_000_000)) == "mirror"
+    for seen in (
+        TargetSeen(rate_card=CARD, in_flight=1),
+        TargetSeen(rate_card=CARD, circuit=Circuit.OPEN),
+        TargetSeen(),
+    ):
+        assert _shadow(_mirrored(share_ppm=1_000_000, mirror=seen)) is None
+
+
+def test_the_pick_itself_gets_no_copy() -> None:
+    assert _shadow(_mirrored(share_ppm=1_000_000, target="home")) is None
 
 
 PRICES = st.decimals(min_value=0, max_value=100, places=3)

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from app.domain.routing.facts import Endpoint
-from app.domain.routing.filters import FILTERS, context_fits, has_room, price_is_known
+from app.domain.routing.filters import (
+    FILTERS,
+    FILTERS_THAT_WAIT,
+    context_fits,
+    has_a_place_in_its_queue,
+    has_room,
+    may_see_the_data,
+    price_is_known,
+    within_its_rate_limits,
+)
 from app.domain.target import Capability, Hosting, TargetSeen
 from tests.makers import CARD, a_target, some_facts
 
@@ -34,3 +43,51 @@ def test_an_unknown_price_says_what_to_do_for_whom() -> None:
     assert "measure" in ours
     assert theirs is not None
     assert "policy" in theirs
+
+
+def test_classes_of_data_go_only_where_they_may() -> None:
+    target = a_target(data_classes=frozenset({"public", "internal"}))
+    assert may_see_the_data(some_facts(data_class="internal"), target, TargetSeen()) is None
+    refused = may_see_the_data(some_facts(data_class="restricted"), target, TargetSeen())
+    assert refused == 'a request of the data class "restricted" may not go there; it takes internal, public'
+    assert may_see_the_data(some_facts(), target, TargetSeen()) is not None
+    assert may_see_the_data(some_facts(data_class="restricted"), a_target(), TargetSeen()) is None
+
+
+def test_a_minutes_limits_stop_the_request_that_would_break_them() -> None:
+    target = a_target(requests_per_minute=10, tokens_per_minute=5000)
+    facts = some_facts(prompt_tokens=900)
+    assert within_its_rate_limits(facts, target, TargetSeen(requests_left=1, tokens_left=900)) is None
+    assert within_its_rate_limits(facts, target, TargetSeen(requests_left=0)) == (
+        "its 10 requests of this minute are used up"
+    )
+    assert within_its_rate_limits(facts, target, TargetSeen(tokens_left=899)) == (
+        "899 of its 5000 tokens of this minute are left"
+    )
+
+
+@pytest.mark.parametrize(
+    ("places", "most", "in_flight", "waiting", "passes"),
+    [
+        (None, None, 99, 99, True),
+        (4, 2, 3, None, True),
+        (4, 2, 5, None, True),
+        (4, 2, 6, None, False),
+        (4, 2, 1, 2, False),
+        (4, 2, 1, 1, True),
+        (4, 0, 3, 0, True),
+        (4, 0, 4, 0, False),
+        (None, 0, 50, None, True),
+        (None, 3, 50, 3, False),
+    ],
+)
+def test_a_queue_takes_as_many_as_it_may(
+    places: int | None, most: int | None, in_flight: int, waiting: int | None, passes: bool
+) -> None:
+    target = a_target(in_flight_most=places, waiting_most=most)
+    reason = has_a_place_in_its_queue(some_facts(), target, TargetSeen(in_flight=in_flight, waiting=waiting))
+    assert (reason is None) is passes
+
+
+def test_a_rule_that_waits_asks_everything_but_for_room() -> None:
+    assert [name for name, _ in FILTERS if (name, _) not in FILTERS_THAT_WAIT] == ["room"]

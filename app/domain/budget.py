@@ -45,7 +45,8 @@ class BudgetSeen:
 
     @classmethod
     def of(cls, budget: Budget, *, spent: Nanodollars, at: datetime) -> BudgetSeen:
-        """At `at`, a moment in the policy's timezone, with so much spent since `period(…)` began."""
+        """At `at`, a moment in the policy's timezone, with so much spent since `period(…)` began. A budget of nothing
+        is used up."""
         _, end = period(budget.every, at=at)
         remaining = Nanodollars(budget.amount - spent)
         return cls(
@@ -56,8 +57,12 @@ class BudgetSeen:
 
 
 def period(every: Every, *, at: datetime) -> tuple[datetime, datetime]:
-    """The period around `at`: its first moment, and the first one after it, in the timezone of `at`."""
-    begin = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    """The period around `at`: its first moment, and the first one after it, in the timezone of `at`.
+
+    Days are the calendar's: one has 23 or 25 hours when the clocks change. Where they change at midnight, a day begins
+    at the first of two midnights, and at the first moment there is where midnight is left out.
+    """
+    begin = at.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     match every:
         case Every.DAY:
             return begin, begin + timedelta(days=1)

@@ -1,17 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
-from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
-from tests.makers import a_policy, a_receipt
-
-
-def test_a_swap_puts_the_new_policy_in_force_and_returns_the_old_one() -> None:
-    old, new = a_policy(), replace(a_policy(), digest="new")
-    slot = PolicySlot(old)
-    assert slot.swap(new) is old
-    assert slot.current is new
+from tests.makers import a_receipt
 
 
 def test_the_oldest_receipt_is_forgotten_first() -> None:

@@ -1,0 +1,40 @@
+"""A spend book in memory, over what a MemoryLedgerBook holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from app.domain.budget import Budget
+from app.domain.ledger.receipt import Receipt
+from app.domain.money import Nanodollars
+from tests.fakes.ledger_book import MemoryLedgerBook
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class MemorySpendBook:
+    """`ports.SpendBook`. It can be away as its ledger book can."""
+
+    def __init__(self, ledger: MemoryLedgerBook) -> None:
+        self._ledger = ledger
+
+    async def spent(self, budget: Budget, *, begin: datetime, end: datetime) -> Nanodollars:
+        self._ledger.answer_or_be_away()
+        return Nanodollars(
+            sum(
+                receipt.charge
+                for receipt in self._ledger.receipts.values()
+                if begin <= EPOCH + timedelta(microseconds=receipt.at_us) < end and _is_of(budget, receipt)
+            )
+        )
+
+
+def _is_of(budget: Budget, receipt: Receipt) -> bool:
+    caller = receipt.facts.caller
+    pairs = (
+        (budget.team, caller.team),
+        (budget.cost_centre, caller.cost_centre),
+        (budget.key, caller.key_id),
+        (budget.model, receipt.facts.model),
+    )
+    return all(wanted is None or wanted == had for wanted, had in pairs)
