@@ -32,7 +32,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "requests": ("app.cli.requests", "See single requests: where they went, why, and what they cost."),
     "report": ("app.cli.report", "Sum up the ledger."),
     "calibrate": ("app.cli.calibrate", "Measure how fast a self-hosted target is, and so what its tokens cost."),
-    "policy": ("app.cli.policy", "Check the policy files."),
+    "policy": ("app.cli.policy", "Check the policy files, and all around them."),
 }
 
 
