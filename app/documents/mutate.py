@@ -22,8 +22,10 @@ from app.documents.mutate_rules import changed_rules
 from app.documents.page import Mark
 from app.documents.policy import WrittenModel
 from app.documents.source import read
+from app.domain.routing.decide import decide
+from app.domain.routing.names import names_for_conditions
 from app.domain.routing.policy import Policy, Route, Rule
-from app.domain.routing.scenario import Scenario, fleet_at_rest, run_scenario
+from app.domain.routing.scenario import Scenario, fleet_at_rest, run_scenario, world_of
 from app.domain.target import Target
 
 
@@ -104,21 +106,25 @@ def judged(mutants: Iterable[Mutant], compiled: Compiled) -> Iterator[tuple[Muta
 
 
 class _Court:
-    """Asks the scenarios in the order of their likelihood to notice: those that the changed rule decided come first."""
+    """Asks only the scenarios that a change can reach: a rule is not asked where an earlier one matched, and matters
+    only where its condition holds."""
 
     def __init__(self, compiled: Compiled) -> None:
         self._policy = compiled.policy
         self._at_rest = fleet_at_rest(compiled.policy)
         self._scenarios = compiled.scenarios
-        self._decided_by = {
-            scenario.name: run_scenario(scenario, compiled.policy, at_rest=self._at_rest).decision.rule
-            for scenario in compiled.scenarios
-        }
+        self._decided_by: dict[str, str | None] = {}
+        self._names: dict[str, Mapping[str, object]] = {}
+        for scenario in compiled.scenarios:
+            world = world_of(scenario, compiled.policy, at_rest=self._at_rest)
+            route = compiled.policy.routes[scenario.facts.model]
+            self._decided_by[scenario.name] = decide(scenario.facts, world).rule
+            self._names[scenario.name] = names_for_conditions(scenario.facts, route=route, snapshot=world)
 
     def fate_of(self, mutant: Mutant) -> Fate:
         if mutant.policy is None:
             return Fate.REFUSED
-        for scenario in sorted(self._asked(mutant), key=lambda one: self._decided_by[one.name] != mutant.rule):
+        for scenario in self._reached(mutant):
             if not run_scenario(scenario, mutant.policy, at_rest=self._at_rest).passed:
                 return Fate.CAUGHT
         return Fate.EQUIVALENT if self._is_equivalent(mutant) else Fate.SURVIVED
@@ -132,8 +138,22 @@ class _Court:
         before, after = (policy.routes[mutant.model].rules for policy in (self._policy, mutant.policy))
         return match_alike(before, after)
 
-    def _asked(self, mutant: Mutant) -> Iterator[Scenario]:
-        return (one for one in self._scenarios if mutant.model in (None, one.facts.model))
+    def _reached(self, mutant: Mutant) -> Iterator[Scenario]:
+        for scenario in self._scenarios:
+            if mutant.model in (None, scenario.facts.model) and self._may_differ(scenario, mutant):
+                yield scenario
+
+    def _may_differ(self, scenario: Scenario, mutant: Mutant) -> bool:
+        decided_by = self._decided_by[scenario.name]
+        if mutant.rule in (None, decided_by):
+            return True
+        # Decided by another rule: it differs only if the changed one takes the request over from that.
+        return any(rule.name == mutant.rule and self._holds(rule, scenario) for rule in mutant.after) or any(
+            rule.name == decided_by for rule in mutant.after
+        )
+
+    def _holds(self, rule: Rule, scenario: Scenario) -> bool:
+        return rule.when is None or rule.when.holds(self._names[scenario.name])
 
 
 # ── routes ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -407,4 +407,4 @@ class HttpSuite:
         return caught.value.kind
 
     async def _hung_up(self, heard: Heard) -> None:
-        await asyncio.wait_for(heard.left.wait(), 1)
+        await asyncio.wait_for(heard.left.wait(), 10)

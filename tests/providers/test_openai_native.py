@@ -241,7 +241,7 @@ async def test_whatever_is_not_content_does_not_stop_the_first_token_time_out(
     upstream.will(silence)
     failure = await asyncio.wait_for(failure_of(provider, a_call(target, timeouts=QUICK)), 5)
     assert failure.kind is FaultKind.FIRST_TOKEN_TIMEOUT
-    await asyncio.wait_for(upstream.heard[0].left.wait(), 1)
+    await asyncio.wait_for(upstream.heard[0].left.wait(), 10)
 
 
 # ── F-10 to F-12: it breaks in the middle ────────────────────────────────────────────────────────────────────────────
@@ -380,7 +380,7 @@ async def test_an_answer_larger_than_the_limit_is_not_read_to_its_end(
     upstream.will([head(headers=named), *[piece] * count])
     failure = await failure_of(provider, a_call(target, stream=False))
     assert failure.kind is FaultKind.INVALID_ANSWER
-    await asyncio.wait_for(upstream.heard[0].left.wait(), 1)
+    await asyncio.wait_for(upstream.heard[0].left.wait(), 10)
     assert upstream.heard[0].sent_bytes < BODY_MOST_BYTES + KERNEL_MOST_BYTES
 
 
@@ -432,7 +432,7 @@ async def test_a_refusal_whose_body_never_comes_is_told_by_its_status(
     upstream.will([head(503, headers=(("content-length", "100"), ("retry-after", "2"))), Hang()])
     failure = await asyncio.wait_for(failure_of(provider, a_call(target, stream=False, timeouts=QUICK)), 5)
     assert (failure.kind, failure.status, failure.retry_after_s) == (FaultKind.OVERLOADED, 503, 2.0)
-    await asyncio.wait_for(upstream.heard[0].left.wait(), 1)
+    await asyncio.wait_for(upstream.heard[0].left.wait(), 10)
 
 
 async def test_a_refusal_with_an_endless_body_is_read_so_far_and_no_further(
