@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.bootstrap import database_url, migrate, office
+from app.bootstrap import database_url, migrate
+from app.bootstrap.office import office
 from app.domain.ledger.report import CostQuery
 from app.flows.keys import KeyWish, create_key
 from app.settings import Settings
