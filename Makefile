@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench lock clean install-worker install-dev
+.PHONY: help run test check bench simulate lock clean install-worker install-dev
 SHELL = /bin/sh
 
 # Where the virtual environment is; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
@@ -45,3 +45,6 @@ install-worker:
 
 install-dev:
 	@$(setup) dev
+
+simulate: install-dev ## budgets over several processes by seed: crashes, losses, delays (SEEDS=10000, or SEED=7 for one)
+	@$(python) -m tests.simulator --seeds $(or $(SEEDS),10000) $(if $(SEED),--seed $(SEED))

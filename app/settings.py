@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     pg_bin: Path | None = None
     #: Both levels survive `kill -9` of the gateway; `os` may lose the last moments when the machine itself dies.
     durability: Literal["fsync", "os"] = "fsync"
+    #: With Postgres away, `spool` serves while the spool and the leases of budgets last; `refuse` serves nobody.
+    on_ledger_down: Literal["spool", "refuse"] = "spool"
     spool_cap_mib: int = Field(default=1024, ge=8)
     body_limit_mib: int = Field(default=16, ge=1, le=1024)
     #: How long a stopping gateway waits for running answers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from datetime import UTC, date, datetime
 from typing import Final
 
 _VERSION_7: Final = 0x7 << 76
@@ -22,6 +23,10 @@ class SystemClock:
 
     def unix_us(self) -> int:
         return time.time_ns() // 1000
+
+    def today(self) -> date:
+        """The day in UTC."""
+        return datetime.fromtimestamp(time.time(), UTC).date()
 
 
 class RandomIds:

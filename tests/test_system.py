@@ -29,6 +29,7 @@ def test_the_clocks_run_forward() -> None:
     clock = SystemClock()
     assert clock.monotonic_s() <= clock.monotonic_s()
     assert clock.unix_us() > 1_700_000_000_000_000
+    assert clock.today().isoformat() >= "2026-11-23"
 
 
 def test_chance_has_its_size() -> None:

@@ -116,6 +116,7 @@ class HotRoutes:
             request_id=request_id,
             retry_after_s=problem.retry_after_s,
             close=close,
+            more=problem.headers,
         )
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import msgspec
 
+from app.api.rates import rate_headers
 from app.api.wire.openai import error_body
 from app.domain.errors import (
     CALLERS_FAULT,
     BadRequest,
     BodyTooLarge,
     BreakevenError,
+    BudgetExceeded,
     FaultKind,
     LedgerUnavailable,
     ModelNotAllowed,
     ModelUnknown,
     NoTarget,
+    RateLimited,
     RequestRejected,
     TargetFailure,
     Unauthenticated,
@@ -69,19 +73,18 @@ class Problem:
     status: int
     body: bytes
     retry_after_s: int | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def problem_of(error: BreakevenError) -> Problem:
     """How this error is spelled. Anything unknown is a 500 without details: those are in the log."""
     if isinstance(error, RequestRejected):
-        return _rejected(error)
+        return _limited(error) if isinstance(error, RateLimited) else _rejected(error)
     if isinstance(error, NoTarget):
         return _refused(error.refusal)
     if isinstance(error, TargetFailure):
         return _failed(error)
-    if isinstance(error, LedgerUnavailable):
-        return _problem(503, str(error), kind=_SERVER, code="ledger_unavailable", retry_after_s=RETRY_AFTER_LEAST_S)
-    return UNKNOWN
+    return _unfunded(error)
 
 
 def status_of(error: BreakevenError) -> int:
@@ -94,6 +97,28 @@ def _rejected(error: RequestRejected) -> Problem:
         if isinstance(error, kind_of_error):
             return _problem(status, str(error), kind=kind, code=error.code or code, param=error.param)
     return UNKNOWN
+
+
+def _unfunded(error: BreakevenError) -> Problem:
+    """The money is not there, or it cannot be written down."""
+    if isinstance(error, BudgetExceeded):
+        # OpenAI's word for money that is gone; its SDKs repeat no 402.
+        return _problem(402, str(error), kind="insufficient_quota", code="budget_exceeded")
+    if isinstance(error, LedgerUnavailable):
+        return _problem(503, str(error), kind=_SERVER, code="ledger_unavailable", retry_after_s=RETRY_AFTER_LEAST_S)
+    return UNKNOWN
+
+
+def _limited(error: RateLimited) -> Problem:
+    """As OpenAI's SDKs read it: they wait as long as they are told, and do not repeat what can never be let in."""
+    headers = rate_headers(error.rates)
+    wait_s = None
+    if error.retry_after_s is None:
+        headers.append((b"x-should-retry", b"false"))
+    else:
+        wait_s = min(max(ceil(error.retry_after_s), RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
+    body = error_body(message=str(error), kind="rate_limit_error", param=None, code="rate_limit_exceeded")
+    return Problem(status=429, body=body, retry_after_s=wait_s, headers=tuple(headers))
 
 
 def _refused(refusal: Refusal) -> Problem:

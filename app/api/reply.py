@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.types import Receive, Send
 
+from app.api.rates import rate_headers
 from app.domain.money import shown
 from app.ports import Opening
 
@@ -69,13 +70,22 @@ class AsgiReply:
         await self._send({"type": "http.response.body", "body": raw})
 
     async def problem(
-        self, *, status: int, body: bytes, request_id: str, retry_after_s: int | None, close: bool = False
+        self,
+        *,
+        status: int,
+        body: bytes,
+        request_id: str,
+        retry_after_s: int | None,
+        close: bool = False,
+        more: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        """An error before anything was sent. `close` ends the connection too, when its body was not read."""
+        """An error before anything was sent; `more` are headers of its own. `close` ends the connection too, when its
+        body was not read."""
         headers: Headers = [
             (b"content-type", _JSON),
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
+            *more,
         ]
         if retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % retry_after_s))
@@ -101,6 +111,8 @@ def _headers(opening: Opening) -> Headers:
         (b"x-breakeven-policy", opening.policy_digest.encode()),
         (b"x-breakeven-attempts", b"%d" % opening.attempts),
     ]
+    if opening.rates:
+        headers.extend(rate_headers(opening.rates))
     if opening.charge is not None:
         headers.append((b"x-breakeven-charge-usd", shown(opening.charge).encode()))
     return headers

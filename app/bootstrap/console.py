@@ -34,6 +34,7 @@ from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.pepper import OperatorKeyFile, PepperFile
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.report_book import PostgresReportBook
+from app.storage.team_book import PostgresTeamBook
 from app.system import SystemClock, random_bytes
 from app.telemetry.exposition import merge
 
@@ -55,8 +56,9 @@ def serve_console(settings: Settings) -> None:
 
 async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
     stop = stop_on_signals()
-    fleet = Fleet(has_credential=NamedCredentials(os.environ, directory=settings.credentials).is_present)
     clock = SystemClock()
+    credentials = NamedCredentials(os.environ, directory=settings.credentials)
+    fleet = Fleet(has_credential=credentials.is_present, today=clock.today)
     peppers = PepperFile(settings.data / "pepper", random_bytes=random_bytes).open()
     with logging_to(sys.stdout.fileno(), level=settings.log_level):
         async with Database(url, application="breakeven console") as database:
@@ -78,6 +80,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                     ledger=PostgresLedgerBook(database),
                     reports=PostgresReportBook(database),
                     keys=PostgresKeyBook(database),
+                    teams=PostgresTeamBook(database),
                     peppers=peppers,
                     random_bytes=random_bytes,
                     archive=policy_archive(settings, database),

@@ -8,14 +8,16 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.api.cold import ColdRooms, Readiness, cold_app
 from app.api.hot import HotRoutes
 from app.api.problems import status_of
+from app.bootstrap.callers import Callers, callers
 from app.bootstrap.logging_out import logging_to
+from app.bootstrap.money import Money, money
 from app.bootstrap.policy import read_policy
 from app.bootstrap.policy_keeping import PolicyLog, check_start, open_policy, policy_keeper
 from app.bootstrap.postgres import database_url
@@ -25,8 +27,8 @@ from app.domain.errors import PolicyInvalid, SetupError
 from app.domain.target import Target
 from app.flows.budgets_watch import watch_budgets
 from app.flows.gateway import Copy, Gateway
-from app.flows.keys import keep_fresh, refresh_keys
 from app.flows.policy_reload import PolicyKeeper
+from app.flows.prices import PricesInForce
 from app.flows.rates import keep_rates_fresh, refresh_rates
 from app.flows.shadow import send_copies
 from app.flows.ship import drain, ship
@@ -41,14 +43,13 @@ from app.providers.http import http_client
 from app.providers.openai_native import OpenAiProvider
 from app.settings import MIB, Settings
 from app.storage.engine import Database
-from app.storage.key_book import PostgresKeyBook
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.partitions import ensure_partitions
-from app.storage.pepper import PepperFile
+from app.storage.price_book import PostgresPriceBook
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.spend_book import PostgresSpendBook
 from app.storage.spool import Spool, SpoolLimits
-from app.system import RandomIds, SystemClock, jitter, random_bytes
+from app.system import RandomIds, SystemClock, jitter
 from app.telemetry.logs import ReceiptLog
 from app.telemetry.loop_lag import watch_loop
 from app.telemetry.metrics import Gauges, PrometheusReadings
@@ -95,8 +96,10 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                     group.create_task(work)
                     for work in (
                         ship(rooms.spool, rooms.ledger, listener=rooms.metrics, jitter=jitter),
-                        keep_fresh(rooms.key_book, rooms.keys, watcher=rooms.metrics),
+                        *rooms.money.beside(),
+                        *rooms.callers.beside(watcher=rooms.metrics, counter=rooms.gateway.fleet),
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
+                        _prices_in_force(rooms, clock).keep(),
                         _keep_partitions(rooms.database, clock),
                         watch_loop(rooms.metrics.loop_lagged, clock=clock),
                         rooms.policy_keeper.keep(rooms.gateway.fleet),
@@ -108,7 +111,10 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                 await serve(rooms.app, listener, stop=stop, drain_s=settings.drain_s)
                 for task in beside:
                     task.cancel()
+            await rooms.callers.end(counter=rooms.gateway.fleet)
+            await rooms.money.end()
             await drain(rooms.spool, rooms.ledger, within_s=DRAIN_SHIPPING_S, listener=rooms.metrics)
+            await rooms.money.ended()
         LOG.info("gateway stopped", extra={"fields": {"pid": os.getpid()}})
 
 
@@ -116,28 +122,27 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
 class _Rooms:
     app: HotRoutes
     gateway: Gateway
+    money: Money
     spool: Spool
     ledger: PostgresLedgerBook
-    key_book: PostgresKeyBook
+    callers: Callers
     rates_book: PostgresRatesBook
     spend_book: PostgresSpendBook
     database: Database
-    keys: KnownKeys
     metrics: PrometheusReadings
     policy_keeper: PolicyKeeper
 
 
 @contextlib.asynccontextmanager
 async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: LineSink) -> AsyncIterator[_Rooms]:
-    fleet = Fleet(has_credential=_credentials(settings).is_present)
-    keys = KnownKeys(PepperFile(settings.data / "pepper", random_bytes=random_bytes).open())
+    fleet = Fleet(has_credential=_credentials(settings).is_present, today=clock.today)
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
-        key_book, rates_book = PostgresKeyBook(database), PostgresRatesBook(database)
+        calling, rates_book = callers(settings, url, database, clock=clock), PostgresRatesBook(database)
         policy_log = PolicyLog()
         keeper = policy_keeper(settings, database, policy_log)
         policy = await open_policy(keeper)
-        await _first_look(key_book, keys, rates_book, fleet, policy)
+        await _first_look(calling, rates_book, fleet, policy)
         spool = await stack.enter_async_context(_spool(settings, clock))
         client = http_client()
         stack.push_async_callback(client.close)
@@ -145,8 +150,11 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
         metrics = _metrics(policy, fleet, spool, sink, shadows)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
+        our_money = money(database, spool, clock=clock, policy=policy)
         gateway = Gateway(
             clock=clock,
+            limits=calling.gate,
+            treasury=our_money.treasury,
             policy=policy,
             fleet=fleet,
             journal=spool,
@@ -155,21 +163,33 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
             recent=RecentReceipts(),
             status_of=status_of,
             shadows=shadows,
+            closed=lambda: _closed(settings, metrics),
         )
         ledger = PostgresLedgerBook(database)
         yield _Rooms(
-            app=_app(settings, gateway, keys=keys, ledger=ledger, readiness=lambda: _readiness(spool, metrics, policy)),
+            app=_app(
+                settings,
+                gateway,
+                keys=calling.known,
+                ledger=ledger,
+                readiness=lambda: _readiness(settings, spool, metrics, policy),
+            ),
             gateway=gateway,
+            money=our_money,
             spool=spool,
             ledger=ledger,
-            key_book=key_book,
+            callers=calling,
             rates_book=rates_book,
             spend_book=PostgresSpendBook(database),
             database=database,
-            keys=keys,
             metrics=metrics,
             policy_keeper=keeper,
         )
+
+
+def _prices_in_force(rooms: _Rooms, clock: SystemClock) -> PricesInForce:
+    gateway, book = rooms.gateway, PostgresPriceBook(rooms.database)
+    return PricesInForce(book=book, fleet=gateway.fleet, slot=gateway.policy, clock=clock)
 
 
 def _credentials(settings: Settings) -> NamedCredentials:
@@ -243,21 +263,28 @@ async def _keep_partitions(database: Database, clock: SystemClock) -> None:
         await asyncio.sleep(PARTITIONS_EVERY_S)
 
 
-async def _first_look(
-    key_book: PostgresKeyBook, keys: KnownKeys, rates_book: PostgresRatesBook, fleet: Fleet, slot: PolicySlot
-) -> None:
+async def _first_look(calling: Callers, rates_book: PostgresRatesBook, fleet: Fleet, slot: PolicySlot) -> None:
     """Know keys and prices before the first request. A gateway that knows no key would refuse everybody."""
     try:
-        await refresh_keys(key_book, keys)
+        await calling.look()
         await refresh_rates(rates_book, fleet, slot)
     except BooksAway as fault:
         raise SetupError(str(fault)) from fault
 
 
-def _readiness(spool: Spool, metrics: PrometheusReadings, policy: PolicySlot) -> Readiness:
-    refusing: Mapping[str, str] = {} if spool.trouble is None else {"spool": spool.trouble}
+def _closed(settings: Settings, metrics: PrometheusReadings) -> str | None:
+    """Why nobody is served; None: requests are."""
+    if settings.on_ledger_down == "spool" or metrics.postgres_up is not False:
+        return None
+    return "Postgres is away, and BREAKEVEN_ON_LEDGER_DOWN is refuse: try again when it is back"
+
+
+def _readiness(settings: Settings, spool: Spool, metrics: PrometheusReadings, policy: PolicySlot) -> Readiness:
+    refusing: dict[str, str] = {} if spool.trouble is None else {"spool": spool.trouble}
     warnings: dict[str, str] = {}
-    if metrics.postgres_up is False:
+    if (reason := _closed(settings, metrics)) is not None:
+        refusing["postgres"] = reason
+    elif metrics.postgres_up is False:
         warnings["postgres"] = f"it is away; {spool.depth} receipts wait in the spool, and requests are still served"
     if (edited := policy.status.warning()) is not None:
         warnings["policy"] = edited

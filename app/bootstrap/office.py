@@ -17,18 +17,27 @@ from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Hosting
 from app.flows.calibrate import Measuring, calibrate
 from app.flows.policy_archive import PolicyArchive
-from app.ports import Clock, KeyBook, LedgerBook, RatesBook, ReportBook
+from app.ports import Clock, KeyBook, LedgerBook, RatesBook, ReportBook, SpendBook
+from app.ports.keys import TeamBook
+from app.ports.ledger import BudgetBook, MonthBook, VerifyBook
+from app.ports.prices import PriceBook
 from app.providers.credentials import NamedCredentials
 from app.providers.http import http_client
 from app.providers.openai_native import OpenAiProvider
 from app.providers.version import engine_version
 from app.settings import Settings
+from app.storage.budget_book import PostgresBudgetBook
 from app.storage.engine import Database
 from app.storage.key_book import PostgresKeyBook
 from app.storage.ledger_book import PostgresLedgerBook
+from app.storage.month_book import PostgresMonthBook
 from app.storage.pepper import OperatorKeyFile, PepperFile
+from app.storage.price_book import PostgresPriceBook
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.report_book import PostgresReportBook
+from app.storage.spend_book import PostgresSpendBook
+from app.storage.team_book import PostgresTeamBook
+from app.storage.verify_book import PostgresVerifyBook
 from app.system import RandomIds, SystemClock, random_bytes
 
 
@@ -37,9 +46,15 @@ class Office:
     """The books and what it takes to write in them."""
 
     keys: KeyBook
+    teams: TeamBook
     ledger: LedgerBook
     reports: ReportBook
+    months: MonthBook
+    proof: VerifyBook
+    budgets: BudgetBook
+    spend: SpendBook
     rates: RatesBook
+    prices: PriceBook
     #: Policies by name and digest, and past decisions.
     archive: PolicyArchive
     clock: Clock
@@ -56,9 +71,15 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
         async with Database(url, application="breakeven command") as database:
             yield Office(
                 keys=PostgresKeyBook(database),
+                teams=PostgresTeamBook(database),
                 ledger=PostgresLedgerBook(database),
                 reports=PostgresReportBook(database),
+                months=PostgresMonthBook(database),
+                proof=PostgresVerifyBook(database),
+                budgets=PostgresBudgetBook(database),
+                spend=PostgresSpendBook(database),
                 rates=PostgresRatesBook(database),
+                prices=PostgresPriceBook(database),
                 archive=policy_archive(settings, database),
                 clock=SystemClock(),
                 peppers=PepperFile(settings.data / "pepper", random_bytes=random_bytes).open(),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from app.documents.compile import Compiled, compile_policy
 from app.settings import Settings
+from app.storage.price_catalogue import PackagedCatalogue
 from app.storage.shelf import PolicyShelf
 
 
 def read_policy(settings: Settings) -> Compiled:
     """The compiled policy of this directory, with its warnings. Raises PolicyInvalid."""
-    return compile_policy(PolicyShelf(settings.policies).read())
+    return compile_here(PolicyShelf(settings.policies).read())
+
+
+def compile_here(files: Mapping[str, str]) -> Compiled:
+    """`compile_policy` with the list prices that are installed here. Raises PolicyInvalid."""
+    return compile_policy(files, catalogue=PackagedCatalogue())

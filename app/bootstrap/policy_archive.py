@@ -7,6 +7,7 @@ from app.settings import Settings
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.policy_history import PostgresPolicyHistory
+from app.storage.price_catalogue import PackagedCatalogue
 from app.storage.shelf import PolicyShelf
 from app.system import SystemClock
 
@@ -18,5 +19,5 @@ def policy_archive(settings: Settings, database: Database) -> PolicyArchive:
         shelf=PolicyShelf(settings.policies),
         ledger=PostgresLedgerBook(database),
         clock=SystemClock(),
-        compiled=Compiler(),
+        compiled=Compiler(catalogue=PackagedCatalogue()),
     )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
+from app.bootstrap.policy import compile_here
 from app.domain.errors import SetupError
 from app.flows.policy_reload import PolicyKeeper, PolicyRooms, PolicyWatcher
 from app.live.policy_slot import PolicySlot, PolicyStatus, Refused
@@ -70,6 +71,7 @@ def policy_keeper(settings: Settings, database: Database, watcher: PolicyWatcher
             ledger=PostgresLedgerBook(database),
             clock=SystemClock(),
             watcher=watcher,
+            compile=compile_here,
         )
     )
 

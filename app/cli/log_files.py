@@ -94,8 +94,10 @@ def _trouble(line: str) -> str | None:
 
 
 def _told(line: str) -> str:
-    """A JSON line by its event, any other as it stands; never longer than a screen's few lines."""
-    return str(_record(line).get("event") or line)[:MOST_LINE_CHARS]
+    """A JSON line by its event, and what was found; any other as it stands. Never longer than a screen's few lines."""
+    record = _record(line)
+    told = ": ".join(str(part) for part in (record.get("event"), record.get("findings")) if part)
+    return (told or line)[:MOST_LINE_CHARS]
 
 
 def _record(line: str) -> dict[str, object]:

@@ -28,10 +28,15 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "console": ("app.cli.serve_console", "Serve the control plane: metrics, reports, keys, until stopped."),
     "worker": ("app.cli.serve_worker", "Serve a model on this machine behind vLLM's routes, until stopped."),
     "db": ("app.cli.db", "Look after the database: start, stop, migrate, url, status."),
-    "key": ("app.cli.key", "Make, list and revoke virtual keys."),
+    "key": ("app.cli.key", "Make, list, rotate, limit and revoke virtual keys."),
+    "team": ("app.cli.team", "Make, list and limit teams."),
     "requests": ("app.cli.requests", "See single requests: where they went, why, and what they cost."),
     "report": ("app.cli.report", "Sum up the ledger."),
+    "month": ("app.cli.month", "Close months of the ledger, and prove that closed ones never changed."),
+    "budget": ("app.cli.budget", "See budgets: what is spent, what is held, when they end."),
+    "verify": ("app.cli.verify", "Check what must always hold of the books."),
     "calibrate": ("app.cli.calibrate", "Measure how fast a self-hosted target is, and so what its tokens cost."),
+    "price": ("app.cli.price", "List prices: the catalogue, what was ever in force, and who disagrees."),
     "policy": ("app.cli.policy", "Check the policy files, and all around them."),
 }
 

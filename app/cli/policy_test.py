@@ -18,6 +18,7 @@ from app.domain.findings import Finding, finding_view
 from app.domain.routing.plan import Refusal
 from app.domain.routing.scenario import Verdict, run_scenarios
 from app.settings import read_settings
+from app.storage.price_catalogue import PackagedCatalogue
 from app.storage.shelf import PolicyShelf
 
 _Judged = Sequence[tuple[Mutant, Fate]]
@@ -38,7 +39,7 @@ def try_scenarios(
         raise typer.BadParameter("it is the least score of --mutate: add that", param_hint="--least")
     try:
         files = PolicyShelf(directory or read_settings().policies).read()
-        compiled = compile_untested(files)
+        compiled = compile_untested(files, catalogue=PackagedCatalogue())
     except PolicyInvalid as fault:
         _write_findings(fault.findings, json=json)
         raise typer.Exit(1) from fault
@@ -60,7 +61,7 @@ def try_scenarios(
 
 def _mutated(files: Mapping[str, str], compiled: Compiled) -> _Judged:
     """Every mutant and its fate; a bar tells on a terminal how far it is."""
-    todo = mutants(files)
+    todo = mutants(files, catalogue=PackagedCatalogue())
     out = Console(stderr=True)
     running: Iterable[tuple[Mutant, Fate]] = judged(todo, compiled)
     return tuple(

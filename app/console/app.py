@@ -17,6 +17,7 @@ from app.console.policy_history import policy_history_router
 from app.console.policy_trial import policy_trial_router
 from app.console.problems import teach
 from app.console.rooms import ConsoleRooms
+from app.console.teams import teams_router
 
 
 def console_app(rooms: ConsoleRooms) -> FastAPI:
@@ -33,6 +34,7 @@ def console_app(rooms: ConsoleRooms) -> FastAPI:
     app.include_router(health_router(rooms.health, rooms.metrics))
     app.include_router(books_router(rooms, operator))
     app.include_router(keys_router(rooms, operator))
+    app.include_router(teams_router(rooms, operator))
     app.include_router(policy_router(rooms, operator))
     app.include_router(policy_history_router(rooms, operator))
     app.include_router(policy_trial_router(rooms, operator))

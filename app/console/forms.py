@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.domain.limits import PER_MINUTE_MOST
+
 MOST_REQUESTS = 200
 Word = Annotated[str, Field(max_length=200)]
+PerMinute = Annotated[int, Field(ge=1, le=PER_MINUTE_MOST)]
 
 
 class KeyForm(BaseModel):
@@ -18,10 +21,31 @@ class KeyForm(BaseModel):
 
     name: Word
     team: Word
-    cost_centre: Word
+    cost_centre: Word | None = None
     tags: Annotated[list[Word], Field(max_length=64)] = []
     models: Annotated[list[Word], Field(max_length=1024)] | None = None
     expires_at: AwareDatetime | None = None
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
+
+
+class RotationForm(BaseModel):
+    """A key that follows another one, which goes on for `overlap_s` at most."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    overlap_s: Annotated[int, Field(ge=0)] = 86_400
+
+
+class TeamForm(BaseModel):
+    """A new team."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Word
+    cost_centre: Word
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
 
 
 class ReportForm(BaseModel):

@@ -11,12 +11,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.console.access import OperatorOnly
-from app.console.forms import KeyForm
+from app.console.forms import KeyForm, RotationForm, TeamForm
 from app.console.policy_forms import CheckForm, DiffForm, DryRunForm, ReleaseForm, RollbackForm
 
 #: Bodies are read by hand after the role was checked (see the room's page), so FastAPI does not know them.
 _BODIES: Final[dict[str, type[BaseModel]]] = {
     "/api/keys": KeyForm,
+    "/api/keys/{key_id}/rotation": RotationForm,
+    "/api/teams": TeamForm,
     "/api/policy/check": CheckForm,
     "/api/policy/dry-run": DryRunForm,
     "/api/policy/diff": DiffForm,

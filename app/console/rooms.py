@@ -16,6 +16,7 @@ from app.flows.policy_archive import PolicyArchive
 from app.live.keys import KnownOperator
 from app.live.policy_slot import PolicyStatus
 from app.ports import Clock, KeyBook, LedgerBook, ReportBook
+from app.ports.keys import TeamBook
 
 _MICROSECONDS = 1_000_000
 
@@ -30,6 +31,7 @@ class ConsoleRooms:
     ledger: LedgerBook
     reports: ReportBook
     keys: KeyBook
+    teams: TeamBook
     peppers: Peppers
     random_bytes: RandomBytes
     archive: PolicyArchive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -21,9 +21,11 @@ from app.documents.policy import (
     WrittenTarget,
     WrittenTimeouts,
 )
+from app.documents.price_lists import NO_CATALOGUE, PriceFault, price_list
 from app.documents.rates import WrittenMachinePrice, WrittenTargetRates
-from app.domain.budget import Budget, Every
+from app.domain.budget import Budget, Every, Mode, PastStep
 from app.domain.money import ZERO, Nanodollars, from_dollars
+from app.domain.pricing.price_list import DatedCard
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
 from app.domain.routing.policy import (
@@ -37,6 +39,7 @@ from app.domain.routing.policy import (
     Timeouts,
 )
 from app.domain.target import Capability, Hosting, Machine, Target
+from app.ports.prices import Catalogue
 
 #: What stands for the engine's version in rates that the policy gives.
 GIVEN = "given in the policy"
@@ -46,7 +49,13 @@ _MILLION = 1_000_000
 _USUAL = Route(model="", rules=())
 
 
-def assembled(gathered: Gathered, *, conditions: Mapping[tuple[str, int], CelCondition], digest: str) -> Policy:
+def assembled(
+    gathered: Gathered,
+    *,
+    conditions: Mapping[tuple[str, int], CelCondition],
+    digest: str,
+    catalogue: Catalogue = NO_CATALOGUE,
+) -> Policy:
     """The policy. `gathered` has no errors; `conditions` has every `when`, by model and place of its rule."""
     machines = {name: placed.written for name, placed in gathered.machine_prices.items() if placed.written}
     prices = {name: machine.usd_per_hour for name, machine in machines.items()}
@@ -57,6 +66,7 @@ def assembled(gathered: Gathered, *, conditions: Mapping[tuple[str, int], CelCon
         for name, target in targets.items()
         if name in rates and rates[name].measured is not None
     }
+    budgets = {name: _budget(name, placed.written) for name, placed in gathered.budgets.items() if placed.written}
     return Policy(
         digest=digest,
         targets=MappingProxyType(
@@ -64,7 +74,8 @@ def assembled(gathered: Gathered, *, conditions: Mapping[tuple[str, int], CelCon
                 name: _target(
                     name,
                     target,
-                    rate_card=_rate_card(target, rates.get(name), given.get(name), prices),
+                    rate_card=_standard_card(target, given.get(name), prices),
+                    prices=_price_list(target, rates.get(name), catalogue),
                     marginal_ppm=_marginal_ppm(target, machines),
                 )
                 for name, target in targets.items()
@@ -78,15 +89,21 @@ def assembled(gathered: Gathered, *, conditions: Mapping[tuple[str, int], CelCon
             }
         ),
         timezone=gathered.timezone,
-        budgets=MappingProxyType(
-            {name: _budget(name, placed.written) for name, placed in gathered.budgets.items() if placed.written}
-        ),
+        budgets=MappingProxyType(budgets),
+        degrading=tuple(budget for budget in budgets.values() if budget.past),
         machine_usd_per_hour=MappingProxyType(prices),
         given_rates=MappingProxyType(given),
     )
 
 
-def _target(name: str, written: WrittenTarget, *, rate_card: RateCard | None, marginal_ppm: int) -> Target:
+def _target(
+    name: str,
+    written: WrittenTarget,
+    *,
+    rate_card: RateCard | None,
+    prices: tuple[DatedCard, ...],
+    marginal_ppm: int,
+) -> Target:
     kind = written.engine or written.provider
     url = written.url or PROVIDER_URLS.get(written.provider or "")
     assert kind is not None
@@ -108,17 +125,28 @@ def _target(name: str, written: WrittenTarget, *, rate_card: RateCard | None, ma
         marginal_ppm=marginal_ppm,
         credential=written.credential,
         machine=None if machine is None else Machine(type=machine.type, count=machine.count),
-        rate_card=rate_card,
+        rate_card=prices[-1].card if prices else rate_card,
+        price_list=() if prices == (*_for_ever(prices),) else prices,
     )
 
 
-def _rate_card(
-    target: WrittenTarget, rates: WrittenTargetRates | None, given: MeasuredRates | None, prices: Mapping[str, Decimal]
+def _price_list(target: WrittenTarget, rates: WrittenTargetRates | None, catalogue: Catalogue) -> tuple[DatedCard, ...]:
+    if Hosting(target.hosting) is Hosting.SELF_HOSTED:
+        return ()
+    prices = price_list(target, rates, catalogue=catalogue)
+    assert not isinstance(prices, PriceFault), "lint refuses prices with a fault"
+    return prices
+
+
+def _for_ever(prices: tuple[DatedCard, ...]) -> Iterator[DatedCard]:
+    """Those that neither begin nor end."""
+    return (dated for dated in prices if dated.valid_from is None and dated.valid_to is None)
+
+
+def _standard_card(
+    target: WrittenTarget, given: MeasuredRates | None, prices: Mapping[str, Decimal]
 ) -> RateCard | None:
-    """The price as far as the policy knows it; None for a self-hosted target that is measured when it starts."""
-    if rates is not None and rates.usd_per_million_tokens is not None:
-        written = rates.usd_per_million_tokens
-        return RateCard.of(prompt=written.prompt, cached_prompt=written.cached_prompt, output=written.completion)
+    """The price of our own machine as far as the policy knows it; None where it is measured when it starts."""
     if given is None or target.machine is None:
         return None
     usd_per_hour = prices[target.machine.type] * target.machine.count
@@ -220,6 +248,15 @@ def _shadow(written: WrittenShadow) -> Shadow:
 
 
 def _budget(name: str, written: WrittenBudget) -> Budget:
+    steps = (
+        PastStep(
+            from_ppm=int(Decimal(part) * _MILLION),
+            only=tuple(step.only or ()),
+            prefer_cheapest=step.prefer == "cheapest",
+        )
+        for part, step in written.past.items()
+        if not isinstance(step, str)
+    )
     return Budget(
         name=name,
         amount=from_dollars(written.usd),
@@ -228,6 +265,10 @@ def _budget(name: str, written: WrittenBudget) -> Budget:
         cost_centre=written.of.cost_centre,
         key=written.of.key,
         model=written.of.model,
+        tag=written.of.tag,
+        mode=Mode(written.mode),
+        warn_at_ppm=tuple(sorted(int(part * _MILLION) for part in written.warn_at)),
+        past=tuple(sorted(steps, key=lambda step: step.from_ppm)),
     )
 
 

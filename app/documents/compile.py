@@ -19,13 +19,15 @@ from app.documents.condition_terms import Fault
 from app.documents.conditions import CelCondition, compile_condition
 from app.documents.gather import Gathered, Placed, gather
 from app.documents.lint import lint_links, lint_models, lint_targets
+from app.documents.lint_budgets import lint_budgets
 from app.documents.lint_conditions import lint_conditions
 from app.documents.lint_rates import lint_rates
-from app.documents.lint_reads import lint_budgets, lint_reads
+from app.documents.lint_reads import lint_reads
 from app.documents.lint_rules import lint_rule_links, lint_rules
 from app.documents.lint_scenarios import lint_scenarios
 from app.documents.page import Page, plain
 from app.documents.policy import WrittenModel
+from app.documents.price_lists import NO_CATALOGUE
 from app.documents.scenario import gather_scenarios
 from app.documents.scenario_values import scenario_values
 from app.documents.source import read
@@ -33,6 +35,7 @@ from app.domain.errors import PolicyInvalid
 from app.domain.findings import Finding, Severity
 from app.domain.routing.policy import Policy
 from app.domain.routing.scenario import Scenario, Verdict, run_scenarios
+from app.ports.prices import Catalogue
 
 _DIGEST_DIGITS = 16
 
@@ -46,13 +49,13 @@ class Compiled:
     scenarios: tuple[Scenario, ...] = ()
 
 
-def compile_policy(files: Mapping[str, str]) -> Compiled:
+def compile_policy(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATALOGUE) -> Compiled:
     """The policy that these files (name → text) write together.
 
-    The order of the mapping does not matter. Raises PolicyInvalid with every finding, warnings too, when one of them
-    is an error or a scenario fails; raises nothing else, whatever the text.
+    The order of the mapping does not matter Raises PolicyInvalid with every finding, warnings too, when one of them
+    is an error or a scenario fails; raises nothing else, whatever the text. List prices come out of `catalogue`.
     """
-    compiled = compile_untested(files)
+    compiled = compile_untested(files, catalogue=catalogue)
     failed = [
         finding_of(verdict) for verdict in run_scenarios(compiled.scenarios, compiled.policy) if not verdict.passed
     ]
@@ -75,7 +78,7 @@ def finding_of(verdict: Verdict) -> Finding:
     )
 
 
-def compile_untested(files: Mapping[str, str]) -> Compiled:
+def compile_untested(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATALOGUE) -> Compiled:
     """As `compile_policy`, but the scenarios have not been run."""
     pages, findings = _read_all(files)
     whole = not findings
@@ -93,13 +96,13 @@ def compile_untested(files: Mapping[str, str]) -> Compiled:
         findings.extend(lint_rule_links(gathered, conditions))
         findings.extend(lint_reads(gathered, conditions))
         findings.extend(lint_budgets(gathered, conditions))
-        findings.extend(lint_rates(gathered))
+        findings.extend(lint_rates(gathered, catalogue=catalogue))
         findings.extend(lint_scenarios(scenarios, gathered, budgets=gathered.budgets))
         findings.extend(_nothing_written(gathered))
     in_order = _told_once(findings)
     if any(finding.severity is Severity.ERROR for finding in in_order):
         raise PolicyInvalid(in_order)
-    policy = assembled(gathered, conditions=conditions, digest=digest_of(files))
+    policy = assembled(gathered, conditions=conditions, digest=digest_of(files), catalogue=catalogue)
     return Compiled(policy=policy, findings=in_order, scenarios=scenario_values(scenarios, policy))
 
 

@@ -8,18 +8,20 @@ from decimal import Decimal
 from app.documents.gather import Gathered, Placed
 from app.documents.nearest import mend_for
 from app.documents.policy import WrittenTarget
+from app.documents.price_lists import NO_CATALOGUE, PriceFault, price_list
 from app.documents.rates import WrittenMachinePrice, WrittenTargetRates
 from app.documents.words import MOST_USD_PER_MILLION
 from app.domain.findings import Finding, Severity
+from app.ports.prices import Catalogue
 
 
-def lint_rates(gathered: Gathered) -> Iterator[Finding]:
+def lint_rates(gathered: Gathered, *, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Finding]:
     """Faults between prices and what they are of. Only asked when every file could be read."""
     for target in gathered.targets.values():
         if target.written is None:
             continue
         if target.written.hosting == "managed":
-            yield from _managed_price(target, gathered)
+            yield from _managed_price(target, target.written, gathered, catalogue)
         else:
             yield from _machine_price(target, target.written, gathered)
     yield from _machines(gathered)
@@ -53,12 +55,20 @@ def _marginal(placed: Placed[WrittenMachinePrice], price: WrittenMachinePrice) -
         yield placed.finding("range", message, below=("marginal_usd_per_hour",), mend=mend)
 
 
-def _managed_price(target: Placed[WrittenTarget], gathered: Gathered) -> Iterator[Finding]:
+def _managed_price(
+    target: Placed[WrittenTarget], written: WrittenTarget, gathered: Gathered, catalogue: Catalogue
+) -> Iterator[Finding]:
     rates = gathered.target_rates.get(target.name)
-    if rates is None or (rates.written is not None and rates.written.usd_per_million_tokens is None):
+    if rates is not None and rates.written is None:
+        return  # its shape is wrong, and that was told
+    cards = price_list(written, None if rates is None else rates.written, catalogue=catalogue)
+    if isinstance(cards, PriceFault):
+        assert rates is not None, "only what is written can be at fault"
+        yield rates.finding("price", cards.message, below=cards.below, mend=cards.mend)
+    elif not cards:
         message = f'the price of the managed target "{target.name}" is not known'
-        mend = f"add rates.targets.{target.name}.usd_per_million_tokens: {{prompt: …, cached_prompt: …, completion: …}}"
-        yield target.finding("unpriced", message, mend=mend)
+        add = f"add rates.targets.{target.name}.usd_per_million_tokens: {{prompt: …, cached_prompt: …, completion: …}}"
+        yield target.finding("unpriced", message, mend=f"{add}, or .catalogue: a name of `breakeven price list`")
 
 
 def _machine_price(target: Placed[WrittenTarget], written: WrittenTarget, gathered: Gathered) -> Iterator[Finding]:
@@ -94,10 +104,11 @@ def _fitting(
     """Prices by the token are of managed targets, speeds of self-hosted ones."""
     if target is None:
         return
-    if target.hosting == "self_hosted" and written.usd_per_million_tokens is not None:
+    if target.hosting == "self_hosted":
         message = f'"{rates.name}" is self-hosted: its tokens are priced by its machine and its speed'
         mend = "remove it; price the machine under rates.machines"
-        yield rates.finding("misplaced", message, below=("usd_per_million_tokens",), at_key=True, mend=mend)
+        for key in sorted(written.model_fields_set - {"measured"}):
+            yield rates.finding("misplaced", message, below=(key,), at_key=True, mend=mend)
     if target.hosting == "managed" and written.measured is not None:
         message = f'"{rates.name}" is managed: it is priced by the token, not by speed'
         yield rates.finding("misplaced", message, below=("measured",), at_key=True, mend="remove it")

@@ -13,20 +13,25 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
 
+from app.documents.budgets import WrittenBudget
 from app.documents.compile import Compiled, compile_untested
 from app.documents.conditions import CelCondition, compile_condition
 from app.documents.equivalence import match_alike
 from app.documents.gather import Placed, gather
+from app.documents.mutate_budgets import changed_budgets
 from app.documents.mutate_conditions import changed_conditions
 from app.documents.mutate_rules import changed_rules
 from app.documents.page import Mark
 from app.documents.policy import WrittenModel
+from app.documents.price_lists import NO_CATALOGUE
 from app.documents.source import read
+from app.domain.budget import Budget
 from app.domain.routing.decide import decide
 from app.domain.routing.names import names_for_conditions
 from app.domain.routing.policy import Policy, Route, Rule
 from app.domain.routing.scenario import Scenario, fleet_at_rest, run_scenario, world_of
 from app.domain.target import Target
+from app.ports.prices import Catalogue
 
 
 class Fate(StrEnum):
@@ -85,9 +90,9 @@ def score_of(fates: Iterable[Fate]) -> Score:
     return Score(fates=counts)
 
 
-def mutants(files: Mapping[str, str]) -> tuple[Mutant, ...]:
+def mutants(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATALOGUE) -> tuple[Mutant, ...]:
     """Every mutant of the policy that these files write, in its order. Raises PolicyInvalid as `compile_untested`."""
-    compiled = compile_untested(files)
+    compiled = compile_untested(files, catalogue=catalogue)
     pages = [page for page, _ in (read(file=name, text=text) for name, text in sorted(files.items())) if page]
     gathered, _ = gather(pages)
     by_route = (_of_route(compiled.policy, gathered.models[name]) for name in compiled.policy.routes)
@@ -95,7 +100,11 @@ def mutants(files: Mapping[str, str]) -> tuple[Mutant, ...]:
         _of_target(compiled.policy, target, file=gathered.targets[name].page.file, at=gathered.targets[name].name_mark)
         for name, target in compiled.policy.targets.items()
     )
-    return tuple(chain(chain.from_iterable(by_route), chain.from_iterable(by_target)))
+    by_budget = (
+        _of_budget(compiled.policy, budget, placed=gathered.budgets[budget.name])
+        for budget in compiled.policy.degrading
+    )
+    return tuple(chain.from_iterable(chain(by_route, by_target, by_budget)))
 
 
 def judged(mutants: Iterable[Mutant], compiled: Compiled) -> Iterator[tuple[Mutant, Fate]]:
@@ -229,6 +238,21 @@ def _of_target(policy: Policy, target: Target, *, file: str, at: Mark) -> Iterat
             rule=None,
             change=f'target "{target.name}": {change}',
             policy=replace(policy, targets={**policy.targets, target.name: replace(target, data_classes=classes)}),
+        )
+
+
+def _of_budget(policy: Policy, budget: Budget, *, placed: Placed[WrittenBudget]) -> Iterator[Mutant]:
+    at = placed.name_mark
+    for change, other in changed_budgets(budget):
+        budgets = {**policy.budgets, budget.name: other}
+        yield Mutant(
+            file=placed.page.file,
+            line=at.line,
+            column=at.column,
+            model=None,
+            rule=None,
+            change=f'budget "{budget.name}": {change}',
+            policy=replace(policy, budgets=budgets, degrading=tuple(each for each in budgets.values() if each.past)),
         )
 
 

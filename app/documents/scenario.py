@@ -46,6 +46,7 @@ FilterName = Literal[
     "queue",
     "spill",
     "spill_cap",
+    "budget",
 ]
 
 

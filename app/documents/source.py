@@ -8,6 +8,7 @@ digits and kept exact. Everything else is text.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -216,6 +217,8 @@ class _OpenTable:
         return Table(mark=self._mark, entries=self._entries)
 
     def _name_of(self, key: Node) -> str | None:
+        if isinstance(key, Scalar) and isinstance(key.value, Decimal):
+            key = replace(key, value=str(key.value))  # a part of something, such as a step of a budget
         if not isinstance(key, Scalar) or not isinstance(key.value, str):
             value = plain(key)
             shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, ClassVar
 
@@ -143,12 +144,22 @@ _DATA_CLASS = _Text(
     longest=64,
     described="a data class is letters, digits and any of `._:-`, and begins with a letter or digit",
 )
+_SERVICE_TIER = _Text(
+    pattern=r"[a-z0-9][a-z0-9_-]*",
+    longest=40,
+    described="a service tier is small letters, digits, `_` and `-`, and begins with a letter or digit",
+)
 _LINE = _Text(pattern=rf"{_INK}(?:[^\x00-\x1f\x7f-\x9f]*{_INK})?", longest=120, described=_PLAIN_TEXT)
 _FOREIGN_NAME = _Text(pattern=r"[\x21-\x7e]+", longest=256, described=_PLAIN_TEXT)
 _REFERENCE = _Text(pattern=r"[\s\S]+", longest=1000, described="it is empty")
 
 #: No price is higher: a dollar a token.
 MOST_USD_PER_MILLION = Decimal(1_000_000)
+
+_PERCENT = _Exact(least=Decimal(0), most=Decimal(100), decimals=3)
+_REGION_MULTIPLIER = _Exact(least=Decimal("0.01"), most=Decimal(100), decimals=3)
+_THRESHOLD = _Whole(least=1, most=100_000_000)
+_DAY_FORM = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 
 _ATTEMPTS = _Whole(least=1, most=10)
 _TOKENS = _Whole(least=1, most=100_000_000)
@@ -181,9 +192,29 @@ Line = Annotated[StrictStr, AfterValidator(_LINE.checked), _LINE.schema]
 ForeignName = Annotated[StrictStr, AfterValidator(_FOREIGN_NAME.checked), _FOREIGN_NAME.schema]
 #: A URL or a reference; looked at closely by `lint`.
 Reference = Annotated[StrictStr, AfterValidator(_REFERENCE.checked), _REFERENCE.schema]
+#: A tier of a seller's service, as its answers name it.
+ServiceTierName = Annotated[StrictStr, AfterValidator(_SERVICE_TIER.checked), _SERVICE_TIER.schema]
 #: A condition; read closely by `conditions`.
 ConditionText = StrictStr
 
+
+def _day(value: object) -> date:
+    """A day of the calendar, written as 2026-12-01."""
+    if not isinstance(value, str) or not re.fullmatch(_DAY_FORM, value):
+        raise ValueError("it must be a day, such as 2026-12-01")
+    try:
+        return date.fromisoformat(value)
+    except ValueError as fault:
+        raise ValueError(f"{value} is no day of the calendar") from fault
+
+
+#: A day in UTC.
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "pattern": f"^{_DAY_FORM}$"})]
+#: Of a price.
+Percent = Annotated[Decimal, BeforeValidator(_PERCENT.checked), _PERCENT.schema]
+RegionMultiplier = Annotated[Decimal, BeforeValidator(_REGION_MULTIPLIER.checked), _REGION_MULTIPLIER.schema]
+#: Tokens of a prompt at which prices change.
+Threshold = Annotated[StrictInt, AfterValidator(_THRESHOLD.checked), _THRESHOLD.schema]
 Attempts = Annotated[StrictInt, AfterValidator(_ATTEMPTS.checked), _ATTEMPTS.schema]
 Tokens = Annotated[StrictInt, AfterValidator(_TOKENS.checked), _TOKENS.schema]
 TokensPerMinute = Annotated[StrictInt, AfterValidator(_TOKENS_PER_MINUTE.checked), _TOKENS_PER_MINUTE.schema]

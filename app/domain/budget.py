@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from app.domain.caller import Caller
 from app.domain.money import Nanodollars, dollars
 
 _DAYS_OF_A_WEEK = 7
@@ -20,6 +21,29 @@ class Every(StrEnum):
     MONTH = "month"
 
 
+class Mode(StrEnum):
+    """How a budget holds. hard: the worst case is held before a dispatch, so it is never overspent. soft: what such a
+    request is likely to cost is held, so more is admitted, and the last ones may overspend it. watch: nothing is held,
+    nobody is refused."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    WATCH = "watch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastStep:
+    """What changes once a part of a budget is spent, for the requests that it is of.
+
+    At least one of the two. `only`: no other target may serve; `prefer_cheapest`: the rule's order gives way to price.
+    """
+
+    #: The part from which on it counts: 0 to 1, in millionths.
+    from_ppm: int
+    only: tuple[str, ...] = ()
+    prefer_cheapest: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """As ops wrote it. What is None does not narrow it; all None: the whole gateway's."""
@@ -31,6 +55,31 @@ class Budget:
     cost_centre: str | None = None
     key: str | None = None
     model: str | None = None
+    tag: str | None = None
+    mode: Mode = Mode.HARD
+    #: Parts of it, in millionths, ascending, at which a warning is sent.
+    warn_at_ppm: tuple[int, ...] = ()
+    #: By `from_ppm`, ascending. With a step at 1,000,000 requests are served past the budget by `only` its targets,
+    #: and held from it no more; without one they are refused.
+    past: tuple[PastStep, ...] = ()
+
+    @property
+    def account(self) -> str:
+        """The key of its account: its name and whose money it is. A new amount leaves the account as it is; another
+        scope or period opens another one."""
+        whose = (self.every.value, self.team, self.cost_centre, self.key, self.model, self.tag)
+        parts = "/".join("" if part is None else part.replace("%", "%25").replace("/", "%2F") for part in whose)
+        return f"{self.name}:{parts}"
+
+    def is_of(self, *, caller: Caller, model: str) -> bool:
+        """True when such a request spends its money."""
+        return (
+            self.team in (None, caller.team)
+            and self.cost_centre in (None, caller.cost_centre)
+            and self.key in (None, caller.key_id)
+            and self.model in (None, model)
+            and (self.tag is None or self.tag in caller.tags)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

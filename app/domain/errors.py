@@ -6,7 +6,9 @@
     │   ├── BodyTooLarge
     │   ├── Unauthenticated             no key, a wrong key, a revoked key, an expired key
     │   ├── ModelUnknown                no route of that name
-    │   └── ModelNotAllowed             the key may not use it
+    │   ├── ModelNotAllowed             the key may not use it
+    │   └── RateLimited                 a limit by the minute of its key or team is reached
+    ├── BudgetExceeded                  a budget has no room for what the request may cost
     ├── NoTarget                        the policy leaves no target that may serve
     ├── TargetFailure                   one target failed one attempt
     ├── CallerLeft                      the caller hung up; a fact, not a fault
@@ -24,8 +26,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from app.domain.findings import Finding
+    from app.domain.limits import RateStanding
     from app.domain.routing.plan import Refusal
 
 
@@ -60,6 +64,24 @@ class ModelUnknown(RequestRejected):
 
 class ModelNotAllowed(RequestRejected):
     """The key's list of models does not hold this one."""
+
+
+class RateLimited(RequestRejected):
+    """A limit by the minute has no room for this request. `retry_after_s` is None when waiting cannot help."""
+
+    def __init__(self, message: str, *, rates: Sequence[RateStanding] = (), retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.rates = tuple(rates)
+        self.retry_after_s = retry_after_s
+
+
+class BudgetExceeded(BreakevenError):
+    """A budget has no room for the most that the request may cost; nothing was dispatched."""
+
+    def __init__(self, message: str, *, budget: str, resets_at: datetime) -> None:
+        super().__init__(message)
+        self.budget = budget
+        self.resets_at = resets_at
 
 
 class NoTarget(BreakevenError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from enum import StrEnum
 
+from app.domain.pricing.price_list import DatedCard, card_of_the_day
 from app.domain.pricing.rate_card import RateCard
 
 
@@ -71,6 +73,13 @@ class Target:
     machine: Machine | None = None
     #: None: the price is not in the policy (a self-hosted target may get one from its measured rates).
     rate_card: RateCard | None = None
+    #: Of a price that begins, ends or changes: its cards by their days; `rate_card` is the last of them then. Empty:
+    #: `rate_card` holds for ever.
+    price_list: tuple[DatedCard, ...] = ()
+
+    def price_of(self, day: date) -> RateCard | None:
+        """The policy's price on that day (UTC)."""
+        return card_of_the_day(self.price_list, day) if self.price_list else self.rate_card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,3 +102,10 @@ class TargetSeen:
     #: What is left of this minute's limits; None: no limit.
     requests_left: int | None = None
     tokens_left: int | None = None
+
+    def recorded(self, *, prompt_tokens: int) -> TargetSeen:
+        """As a record of a decision keeps it: of the price only what such a prompt costs there."""
+        card = self.rate_card
+        if card is None or card.terms is None:
+            return self
+        return replace(self, rate_card=card.plain_at(prompt_tokens=prompt_tokens))

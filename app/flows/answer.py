@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from app.domain.budget import Budget
 from app.domain.errors import (
     CALLERS_FAULT,
     BadRequest,
     BreakevenError,
     CallerLeft,
+    LedgerUnavailable,
     ModelNotAllowed,
     ModelUnknown,
     NoTarget,
@@ -17,13 +19,13 @@ from app.domain.errors import (
 )
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
-from app.domain.routing.decide import decide
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.routing.policy import Policy
 from app.domain.routing.snapshot import Snapshot
 from app.flows.dispatch import Visit, dispatch, too_long
 from app.flows.draft import STATUS_CALLER_LEFT, ReceiptDraft
+from app.flows.funding import fund
 from app.flows.gateway import Asked, Gateway
 from app.flows.relay import fetch, relay
 from app.flows.settle import settle, settle_without_waiting
@@ -37,9 +39,13 @@ async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
     Raises RequestRejected (nothing dispatched, no receipt), NoTarget, TargetFailure, LedgerUnavailable, CallerLeft;
     the surface spells them. Whatever it raises after the decision, the receipt has been settled before.
     """
+    if (reason := gateway.closed()) is not None:
+        raise LedgerUnavailable(reason)
+    admitted = await gateway.limits.admit(asked.facts.caller, tokens=asked.facts.prompt_tokens)
     snapshot = gateway.snapshot(at_us=asked.at_us)
     admit(asked.facts, snapshot.policy)
-    decision = decide(asked.facts, snapshot)
+    funded = await fund(asked, snapshot, gateway)
+    decision = funded.decision
     draft = ReceiptDraft(
         facts=asked.facts,
         at_us=asked.at_us,
@@ -48,10 +54,14 @@ async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
         policy_digest=snapshot.policy.digest,
         decision=decision,
     )
+    draft.admitted = admitted
+    draft.holds = funded.holds
     if isinstance(decision, Refusal):
         ending = _Ending(outcome=Outcome.REFUSED, error=NoTarget(decision))
+    elif funded.refused is not None:
+        ending = _Ending(outcome=Outcome.REFUSED, error=funded.refused)
     else:
-        ending = await _serve(asked, decision, snapshot, draft, reply, gateway)
+        ending = await _serve(asked, decision, snapshot, draft, reply, gateway, budgets=funded.budgets)
     await _close(ending, draft, reply, gateway)
     if isinstance(decision, Plan) and decision.shadow is not None:
         offer_copy(asked, decision, snapshot, gateway)
@@ -89,7 +99,14 @@ class _Ending:
 
 
 async def _serve(
-    asked: Asked, plan: Plan, snapshot: Snapshot, draft: ReceiptDraft, reply: Reply, gateway: Gateway
+    asked: Asked,
+    plan: Plan,
+    snapshot: Snapshot,
+    draft: ReceiptDraft,
+    reply: Reply,
+    gateway: Gateway,
+    *,
+    budgets: tuple[Budget, ...],
 ) -> _Ending:
     route = snapshot.policy.routes[asked.facts.model]
     leash = gateway.leashes.leash(route.timeouts.total_s)
@@ -97,7 +114,14 @@ async def _serve(
     try:
         async with leash:
             visit = await dispatch(
-                asked, plan, snapshot=snapshot, route=route, draft=draft, leash=leash, gateway=gateway
+                asked,
+                plan,
+                snapshot=snapshot,
+                route=route,
+                draft=draft,
+                leash=leash,
+                gateway=gateway,
+                budgets=budgets,
             )
             async with visit:
                 if asked.facts.stream:
@@ -125,6 +149,8 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
     receipt = draft.receipt(
         outcome=ending.outcome, status=_status(ending, reply, gateway), now_s=gateway.clock.monotonic_s()
     )
+    if draft.admitted is not None:
+        draft.admitted.used(sum(each.usage.prompt + each.usage.output for each in receipt.attempts))
     if ending.outcome is Outcome.ABANDONED:
         settle_without_waiting(receipt, gateway)
     else:
@@ -154,6 +180,7 @@ def _opening(
         policy_digest=draft.policy_digest,
         attempts=visit.attempt.number,
         charge=charge,
+        rates=() if draft.admitted is None else draft.admitted.rates(),
     )
 
 

@@ -21,12 +21,13 @@ _MICROSECONDS = 1_000_000
 
 
 async def refresh_budgets(book: SpendBook, budgets: SpentBudgets, policy: Policy, *, at_us: int) -> None:
-    """Ask the books for every budget that a condition of the policy reads; `at_us` is the wall clock.
+    """Ask the books for every budget that a condition of the policy reads or that has steps; `at_us` is the wall clock.
 
     Raises BooksAway: what was known before stands then, and grows by what this process settles.
     """
     at = datetime.fromtimestamp(at_us / _MICROSECONDS, UTC).astimezone(policy.timezone)
-    for name in sorted({name for route in policy.routes.values() for name in route.reads_budgets}):
+    read = {name for route in policy.routes.values() for name in route.reads_budgets}
+    for name in sorted(read | {budget.name for budget in policy.degrading}):
         budget = policy.budgets[name]
         begin, end = period(budget.every, at=at)
         since = budgets.since(name)

@@ -6,14 +6,18 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from app.domain.errors import FaultKind, TargetFailure
+from app.domain.budget import Budget
+from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable, TargetFailure
 from app.domain.metering.measurement import Outcome
+from app.domain.money import Nanodollars
 from app.domain.routing.plan import Plan
 from app.domain.routing.policy import Route
 from app.domain.routing.snapshot import Snapshot
 from app.flows.draft import OpenAttempt, ReceiptDraft
+from app.flows.funding import attempt_needs
 from app.flows.gateway import Asked, Gateway
 from app.flows.leash import Leash
+from app.live.wallet import grown
 from app.ports import UpstreamAnswer, UpstreamCall
 
 
@@ -81,16 +85,25 @@ async def dispatch(
     draft: ReceiptDraft,
     leash: Leash,
     gateway: Gateway,
+    budgets: tuple[Budget, ...] = (),
 ) -> Visit:
-    """The first candidate that opens, within the route's attempts. Each attempt has its intent in the spool first.
+    """The first candidate that opens, within the route's attempts. Each attempt has its intent in the spool first, and
+    before that what it may cost is held of `budgets`; for the first attempt it is in `draft.holds` already.
 
-    Raises the last TargetFailure when none opens, or at once one that no other target could mend.
+    Raises the last TargetFailure when none opens or there is no money for another, or at once one that no other target
+    could mend.
     """
     failure: TargetFailure | None = None
     for name in plan.order[: route.attempts]:
+        cap: int | None = None
+        if budgets:
+            if failure is not None and not await _hold_more(asked, name, budgets, snapshot, draft, gateway):
+                break
+            needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=draft.spent)
+            cap = None if needs.bounds is None else needs.bounds.cap_to_send
         visit = _begin(asked, name, snapshot=snapshot, draft=draft, leash=leash, gateway=gateway)
         try:
-            visit.answer = await _open(asked, visit, route=route, gateway=gateway)
+            visit.answer = await _open(asked, visit, route=route, gateway=gateway, output_tokens_cap=cap)
         except TargetFailure as fault:
             visit.end(fault)
             failure = fault
@@ -129,7 +142,23 @@ def _begin(
     return Visit(attempt, draft=draft, leash=leash, gateway=gateway)
 
 
-async def _open(asked: Asked, visit: Visit, *, route: Route, gateway: Gateway) -> UpstreamAnswer:
+async def _hold_more(
+    asked: Asked, name: str, budgets: tuple[Budget, ...], snapshot: Snapshot, draft: ReceiptDraft, gateway: Gateway
+) -> bool:
+    """What a further attempt may cost more than is held already; False: the money is not there."""
+    held = {hold.account: hold.amount for hold in draft.holds}
+    try:
+        needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=draft.spent).needs
+        more = [(budget, Nanodollars(max(need - held.get(budget.account, 0), 0))) for budget, need in needs]
+        draft.holds = grown(draft.holds, await gateway.treasury.hold(more, at=snapshot.at))
+    except (BudgetExceeded, BadRequest, LedgerUnavailable):
+        return False
+    return True
+
+
+async def _open(
+    asked: Asked, visit: Visit, *, route: Route, gateway: Gateway, output_tokens_cap: int | None
+) -> UpstreamAnswer:
     attempt = visit.attempt
     answer = await gateway.provider_of(attempt.target).open(
         UpstreamCall(
@@ -140,6 +169,7 @@ async def _open(asked: Asked, visit: Visit, *, route: Route, gateway: Gateway) -
             stream=asked.facts.stream,
             usage_wanted=asked.usage_wanted,
             timeouts=route.timeouts,
+            output_tokens_cap=output_tokens_cap,
         )
     )
     attempt.status = answer.status

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.errors import TargetFailure
+from app.domain.ledger.hold import Hold
 from app.domain.ledger.receipt import Attempt, Receipt
 from app.domain.metering.measurement import Measurement, Outcome
 from app.domain.metering.meter import USAGE_ESTIMATED, Meter
 from app.domain.money import Nanodollars
-from app.domain.pricing.charge import charge
+from app.domain.pricing.charge import charge, price_flags
 from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.target import Target
 from app.domain.usage import Usage, UsageSource
+from app.flows.limits import Admitted
 
 #: Output tokens by which intents and checkpoints run ahead of what was delivered, so that a process that dies has
 #: never booked less than it delivered.
@@ -64,10 +66,19 @@ class ReceiptDraft:
         self._started_s = started_s
         self._overhead_s = 0.0
         self._closed: list[Attempt] = []
+        #: What is held of budgets for it; grows with further attempts.
+        self.holds: tuple[Hold, ...] = ()
+        #: What its limits let in; None: it has none.
+        self.admitted: Admitted | None = None
 
     @property
     def request_id(self) -> str:
         return self._facts.request_id
+
+    @property
+    def spent(self) -> Nanodollars:
+        """What the attempts that ended cost."""
+        return Nanodollars(sum(attempt.charge for attempt in self._closed))
 
     @property
     def prompt_tokens(self) -> int:
@@ -135,12 +146,14 @@ class ReceiptDraft:
             duration_s=duration_s,
             overhead_s=self._overhead_s,
             shadow_of=self._shadow_of,
+            holds=self.holds,
         )
 
     def _as_attempt(
         self, attempt: OpenAttempt, measured: Measurement, *, outcome: Outcome, failure: TargetFailure | None
     ) -> Attempt:
-        target, price = attempt.target, attempt.price
+        target, price, usage = attempt.target, attempt.price, measured.usage
+        applied = price if price.terms is None else price.sheet(prompt_tokens=usage.prompt, tier=usage.tier)
         return Attempt(
             attempt_id=f"{self._facts.request_id}/{attempt.number}",
             number=attempt.number,
@@ -161,9 +174,9 @@ class ReceiptDraft:
             tpot_s=measured.tpot_s,
             duration_s=measured.duration_s,
             rate_card_digest=price.digest,
-            price_prompt=price.prompt,
-            price_cached_prompt=price.cached_prompt,
-            price_output=price.output,
+            price_prompt=applied.prompt,
+            price_cached_prompt=applied.cached_prompt,
+            price_output=applied.output,
             charge=attempt.cost_of(measured.usage),
-            flags=measured.flags,
+            flags=(*measured.flags, *price_flags(usage=usage, price=price)),
         )

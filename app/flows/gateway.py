@@ -11,7 +11,9 @@ from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan
 from app.domain.routing.snapshot import Snapshot
 from app.domain.target import Target
+from app.flows.hold import Treasury
 from app.flows.leash import Leashes
+from app.flows.limits import LimitGate
 from app.live.budgets import SpentBudgets
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
@@ -38,6 +40,10 @@ class Gateway:
     status_of: Callable[[BreakevenError], int]
     spilled: Spilled = field(default_factory=Spilled)
     budgets: SpentBudgets = field(default_factory=SpentBudgets)
+    limits: LimitGate
+    treasury: Treasury
+    #: Why nothing at all is taken on now, in a sentence; None: requests are served.
+    closed: Callable[[], str | None] = field(default=lambda: None)
     leashes: Leashes = field(default_factory=Leashes)
     shadows: Shadows[Copy] = field(default_factory=Shadows)
 

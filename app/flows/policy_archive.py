@@ -9,10 +9,12 @@ from enum import StrEnum
 from typing import TypeVar
 
 from app.documents.compile import Compiled, compile_policy, digest_of
+from app.documents.price_lists import NO_CATALOGUE
 from app.domain.errors import PolicyInvalid, RequestRejected
 from app.domain.findings import Finding
 from app.flows.policy_reload import last_in_force
 from app.ports import Clock, LedgerBook, PolicyHistory, Revision, Shelf
+from app.ports.prices import Catalogue
 
 Result = TypeVar("Result")
 
@@ -57,7 +59,8 @@ class Kept:
 class Compiler:
     """Compiles off the event loop, one policy at a time, and keeps the last few that it made."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, catalogue: Catalogue = NO_CATALOGUE) -> None:
+        self.catalogue = catalogue
         self._turn = asyncio.Lock()
         self._made: dict[str, Compiled] = {}
 
@@ -67,7 +70,7 @@ class Compiler:
             digest = await asyncio.to_thread(digest_of, files)
             made = self._made.pop(digest, None)
             if made is None:
-                made = await asyncio.to_thread(compile_policy, files)
+                made = await asyncio.to_thread(compile_policy, files, catalogue=self.catalogue)
             self._made[digest] = made
             while len(self._made) > KEPT:
                 del self._made[next(iter(self._made))]

@@ -10,6 +10,7 @@ from app.domain.errors import PolicyInvalid
 from app.domain.findings import Finding, Severity, finding_view
 from app.domain.routing.scenario import Verdict, run_scenarios
 from app.flows.policy_archive import PolicyArchive
+from app.ports.prices import Catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Checked:
 
 async def check_files(archive: PolicyArchive, files: Mapping[str, str]) -> Checked:
     """Compile them and run their scenarios, off the event loop. Nothing is kept and nothing goes in force."""
-    return await archive.compiled.take_a_turn(lambda: _checked(files))
+    return await archive.compiled.take_a_turn(lambda: _checked(files, catalogue=archive.compiled.catalogue))
 
 
 def checked_view(checked: Checked) -> dict[str, object]:
@@ -50,10 +51,10 @@ def checked_view(checked: Checked) -> dict[str, object]:
     }
 
 
-def _checked(files: Mapping[str, str]) -> Checked:
+def _checked(files: Mapping[str, str], *, catalogue: Catalogue) -> Checked:
     digest = digest_of(files)
     try:
-        compiled = compile_untested(files)
+        compiled = compile_untested(files, catalogue=catalogue)
     except PolicyInvalid as fault:
         return Checked(digest=digest, findings=fault.findings)
     verdicts = tuple(run_scenarios(compiled.scenarios, compiled.policy))

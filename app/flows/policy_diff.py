@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final
 
 from app.domain.money import Nanodollars, shown
+from app.domain.pricing.price_list import DatedCard
 from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.policy import Policy, Preference, Route, Rule, Shadow, Spill, Timeouts
 from app.domain.target import Machine
@@ -22,6 +23,7 @@ _WORDS: Final = {
     "tokens_per_minute": "limits.tokens_per_minute",
     "marginal_ppm": "marginal share of the price",
     "rate_card": "price",
+    "price_list": "prices by day",
     "amount": "usd",
     "output_tokens_default": "output_tokens.default",
     "output_tokens_most": "output_tokens.most",
@@ -239,17 +241,25 @@ def _text(field: str, value: Any) -> str:
             said = _digits(value)
         case Machine():
             said = f"{value.count} × {value.type}"
-        case RateCard():
-            prices = (("prompt", value.prompt), ("cached prompt", value.cached_prompt), ("completion", value.output))
-            said = f"{', '.join(f'{name} {_digits(usd)}' for name, usd in prices)} USD per million tokens"
+        case RateCard() | DatedCard():
+            said = _price_text(value)
         case Mapping():
             said = "{" + ", ".join(f"{key}: {one}" for key, one in sorted(value.items())) + "}"
         case frozenset() | tuple():
-            names = [str(one) for one in value]
+            names = [_price_text(one) if isinstance(one, DatedCard) else str(one) for one in value]
             said = f"[{', '.join(sorted(names) if isinstance(value, frozenset) else names)}]"
         case _:
             said = str(value)
     return said
+
+
+def _price_text(price: RateCard | DatedCard) -> str:
+    if isinstance(price, DatedCard):
+        days = (("from", price.valid_from), ("to", price.valid_to))
+        return " ".join([*(f"{word} {day}" for word, day in days if day), _price_text(price.card)])
+    prices = (("prompt", price.prompt), ("cached prompt", price.cached_prompt), ("completion", price.output))
+    said = f"{', '.join(f'{name} {_digits(usd)}' for name, usd in prices)} USD per million tokens"
+    return said if price.terms is None else f"{said}, and what else the rate card {price.digest} says"
 
 
 def _digits(number: Decimal) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 
 from app.domain.budget import BudgetSeen
 from app.domain.ledger.receipt import Receipt
@@ -166,10 +167,10 @@ def _as_it_would_have_been(receipt: Receipt, policy: Policy) -> Snapshot:
     then = snapshot_then(receipt.facts, receipt.decision, at_us=receipt.at_us, policy=policy)
     if policy.digest == receipt.policy_digest:
         return then
-    fleet = {}
+    fleet, day = {}, then.at.astimezone(UTC).date()
     for name, target in policy.targets.items():
         seen = then.fleet.get(name) or TargetSeen(rate_card=price_at_rest(target, policy))
-        fleet[name] = replace(seen, rate_card=target.rate_card or seen.rate_card)
+        fleet[name] = replace(seen, rate_card=target.price_of(day) or seen.rate_card)
     budgets = {name: BudgetSeen.of(budget, spent=ZERO, at=then.at) for name, budget in policy.budgets.items()}
     return replace(then, fleet=fleet, budgets={**budgets, **then.budgets})
 

@@ -27,10 +27,13 @@ async def keep_rates_fresh(
     every_s: float = REFRESH_EVERY_S,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Refresh, for ever, until cancelled; while Postgres is away, what is known stands."""
+    """Refresh, for ever, until cancelled; while Postgres is away, what is known stands.
+
+    Prices that change with the day change here, at most `every_s` late; an attempt keeps that of its dispatch.
+    """
     while True:
         await pause(every_s)
         try:
             await refresh_rates(book, fleet, slot)
         except BooksAway:
-            continue
+            fleet.follow(slot.current)

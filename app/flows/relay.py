@@ -16,14 +16,16 @@ async def relay(visit: Visit, opening: Opening, reply: Reply, gateway: Gateway) 
     assert visit.answer is not None, "only an opened visit is relayed"
     meter = visit.attempt.meter
     now_s = gateway.clock.monotonic_s
+    finished = False
     await reply.begin(opening)
     async for piece in visit.answer.pieces():
         if piece.content_events:
             meter.saw_content(events=piece.content_events, content_bytes=piece.content_bytes, at_s=now_s())
             if meter.estimated_output() >= visit.attempt.covered_tokens:
                 _cover_more(visit, opening.request_id, gateway)
+        finished = finished or piece.finished
         if piece.usage is not None:
-            meter.saw_usage(piece.usage)
+            meter.saw_usage(piece.usage, is_final=finished)
         if piece.last:
             return piece.raw
         if piece.raw:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from app.domain.errors import LedgerUnavailable
 from app.domain.ledger.receipt import Receipt
 from app.flows.gateway import Gateway
 
@@ -11,7 +14,15 @@ async def settle(receipt: Receipt, gateway: Gateway) -> None:
 
     Raises LedgerUnavailable when it cannot be kept: the answer then does not end well.
     """
-    await gateway.journal.settle(receipt)
+    try:
+        await gateway.journal.settle(receipt)
+    except LedgerUnavailable:
+        if not receipt.attempts:
+            gateway.treasury.release(receipt)  # nothing was dispatched, and no intent will ever be booked
+        raise
+    except asyncio.CancelledError:
+        _tell(receipt, gateway)  # it has only given up waiting: the journal keeps the receipt all the same
+        raise
     _tell(receipt, gateway)
 
 
@@ -24,6 +35,8 @@ def settle_without_waiting(receipt: Receipt, gateway: Gateway) -> None:
 def _tell(receipt: Receipt, gateway: Gateway) -> None:
     if receipt.shadow_of is None:
         gateway.recent.remember(receipt)
+    if receipt.holds:
+        gateway.treasury.settled(receipt)
     if gateway.spilled.counts:
         gateway.spilled.settled(receipt, at_s=gateway.clock.monotonic_s())
     if gateway.budgets.counts:

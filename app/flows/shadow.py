@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from app.domain.errors import CALLERS_FAULT, BreakevenError, LedgerUnavailable, TargetFailure
+from app.domain.budget import Budget
+from app.domain.errors import CALLERS_FAULT, BadRequest, BreakevenError, LedgerUnavailable, TargetFailure
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.money import ZERO
@@ -22,10 +24,12 @@ from app.domain.routing.snapshot import Snapshot, spill_key
 from app.domain.target import TargetSeen
 from app.flows.dispatch import dispatch, too_long
 from app.flows.draft import ReceiptDraft
+from app.flows.funding import attempt_needs
 from app.flows.gateway import Asked, Copy, Gateway
 from app.flows.relay import fetch, relay
 from app.flows.settle import settle, settle_without_waiting
 from app.live.shadows import Dropped
+from app.live.wallet import Short
 from app.ports import Ids, Opening
 
 #: What a copy's plan says instead of a preference: nobody chose, the rule named the target.
@@ -76,7 +80,11 @@ async def _answered(copy: Copy, gateway: Gateway, *, ids: Ids) -> Receipt | None
         shadow_of=copy.asked.facts.request_id,
     )
     snapshot = Snapshot(policy=policy, fleet={name: seen}, at=copy.snapshot.at)
-    outcome, status = await _served(asked, plan, snapshot, draft, gateway)
+    budgets = gateway.treasury.budgets_of(asked.facts, policy)
+    if budgets and not _is_held(asked, name, budgets, snapshot, draft, gateway):
+        gateway.shadows.drop(Dropped.NO_ROOM)
+        return None
+    outcome, status = await _served(asked, plan, snapshot, draft, gateway, budgets=budgets)
     receipt = draft.receipt(outcome=outcome, status=status, now_s=gateway.clock.monotonic_s())
     # Where it cannot be made durable its intent books it; what it cost counts for the cap all the same.
     with contextlib.suppress(LedgerUnavailable):
@@ -84,8 +92,35 @@ async def _answered(copy: Copy, gateway: Gateway, *, ids: Ids) -> Receipt | None
     return receipt
 
 
+def _is_held(
+    asked: Asked,
+    name: str,
+    budgets: tuple[Budget, ...],
+    snapshot: Snapshot,
+    draft: ReceiptDraft,
+    gateway: Gateway,
+) -> bool:
+    """A copy spends of its caller's budgets as an answer does, but no money is waited for or asked for."""
+    at = datetime.fromtimestamp(asked.at_us / 1e6, UTC).astimezone(snapshot.policy.timezone)
+    try:
+        needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=ZERO).needs
+    except BadRequest:
+        return False
+    found = gateway.treasury.hold_now(needs, at=at)
+    if isinstance(found, Short):
+        return False
+    draft.holds = found
+    return True
+
+
 async def _served(
-    asked: Asked, plan: Plan, snapshot: Snapshot, draft: ReceiptDraft, gateway: Gateway
+    asked: Asked,
+    plan: Plan,
+    snapshot: Snapshot,
+    draft: ReceiptDraft,
+    gateway: Gateway,
+    *,
+    budgets: tuple[Budget, ...],
 ) -> tuple[Outcome, int]:
     """How the copy ended, and the status a caller would have seen. Raises LedgerUnavailable: nothing was dispatched."""
     route = snapshot.policy.routes[asked.facts.model]
@@ -94,7 +129,14 @@ async def _served(
     try:
         async with leash:
             visit = await dispatch(
-                asked, plan, snapshot=snapshot, route=route, draft=draft, leash=leash, gateway=gateway
+                asked,
+                plan,
+                snapshot=snapshot,
+                route=route,
+                draft=draft,
+                leash=leash,
+                gateway=gateway,
+                budgets=budgets,
             )
             async with visit:
                 assert visit.answer is not None, "an opened visit has its answer"

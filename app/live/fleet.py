@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from math import inf
 
 from app.domain.circuit import CLOSED, Breaker
@@ -14,6 +14,7 @@ from app.domain.routing.policy import Policy
 from app.domain.target import Circuit, Target, TargetSeen
 from app.domain.usage import Usage
 from app.live.rate_windows import RateWindow
+from app.ports.ledger import Compared, TargetSent
 
 #: Faults that say something of the target's health, not of one request.
 UNHEALTHY = frozenset(
@@ -37,8 +38,10 @@ TTFT_KNOWN_S = 30.0
 class Fleet:
     """Counts exactly what this process sends where. Its views are immutable values."""
 
-    def __init__(self, *, has_credential: Callable[[str], bool]) -> None:
+    def __init__(self, *, has_credential: Callable[[str], bool], today: Callable[[], date] | None = None) -> None:
+        """`today` is the day in UTC, for prices that change; without it the last price of each list holds."""
         self._has_credential = has_credential
+        self._today = today
         self._places: dict[str, _Place] = {}
         self._breakers: dict[str, Breaker] = {}
         self._measured: dict[str, MeasuredRates] = {}
@@ -134,6 +137,28 @@ class Fleet:
         if not place.is_followed:
             self._drop_if_idle(target)
 
+    def sent(self, *, at_s: float) -> Mapping[str, TargetSent]:
+        """What went to every target that has limits by the minute, within the last one."""
+        return {
+            name: place.window.sent_so_far(at_s=at_s)
+            for name, place in self._places.items()
+            if place.window is not None
+        }
+
+    def compared(self, compared: Compared) -> None:
+        """The answer to what `sent` told last: until told again, this process keeps to these rooms."""
+        for name, place in self._places.items():
+            if place.window is not None and name in compared.rooms:
+                place.window.compared(rooms=compared.rooms[name], processes=compared.processes, place=compared.place)
+                self._changed.add(name)
+
+    def parted(self) -> None:
+        """Nothing is heard of the others any more: this process keeps to its share of every limit."""
+        for name, place in self._places.items():
+            if place.window is not None:
+                place.window.parted()
+                self._changed.add(name)
+
     def in_flight(self) -> Mapping[str, int]:
         """Requests in flight, by target."""
         return {name: place.in_flight for name, place in self._places.items()}
@@ -168,7 +193,7 @@ class Fleet:
         usd_per_hour = policy.usd_per_hour(target)
         rates = self._measured.get(target.name)
         if target.rate_card is not None or usd_per_hour is None or rates is None or rates.model != target.model:
-            return target.rate_card
+            return target.rate_card if self._today is None else target.price_of(self._today())
         day = datetime.fromtimestamp(rates.measured_at_s, UTC).date()
         origin = f"measured {day} on {rates.engine_version} at concurrency {rates.concurrency}"
         return standard_card(usd_per_hour=usd_per_hour, rates=rates, origin=origin)

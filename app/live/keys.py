@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hmac import compare_digest
 from typing import Final, NamedTuple
 
@@ -38,6 +38,7 @@ class KnownKeys:
         self._no_text = write_key(key_id_of(bytes(5)), bytes(SECRET_BYTES)).encode()
         self._nobody = _Known(bytes(32), pepper, None)
         self._table: dict[str, _Known] = {}
+        self._used_at_s: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -62,7 +63,17 @@ class KnownKeys:
                 f"The API key {caller.key_id} has expired: ask the operator of this gateway for a new one.",
                 code=CODE_EXPIRED,
             )
+        self._used_at_s[caller.key_id] = at_s
         return caller
+
+    def used(self) -> dict[str, float]:
+        """Key id → when it was used last, in Unix seconds, of all that were used since this was asked last."""
+        used, self._used_at_s = self._used_at_s, {}
+        return used
+
+    def used_too(self, at_s: Mapping[str, float]) -> None:
+        """These were used as well: what could not be written down."""
+        self._used_at_s = {**at_s, **self._used_at_s}
 
     def replace_all(self, records: Iterable[KeyRecord]) -> tuple[str, ...]:
         """These keys and no others, from now on. Returns the ids of keys whose pepper this process does not have:

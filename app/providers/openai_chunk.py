@@ -47,6 +47,7 @@ class Chunk(msgspec.Struct):
 
     choices: list[Choice] | None = None
     usage: Raw = _ABSENT
+    service_tier: Raw = Raw(b"null")
     error: Raw = _ABSENT
     object: Raw = _ABSENT
 

@@ -131,7 +131,7 @@ class WholeAnswer:
             raise self._blame.said_in_answer(body)
         if said.choices is None:
             raise self._blame.failure(FaultKind.INVALID_ANSWER, "answered without any choices", status=200)
-        return body, usage_from(said.usage)
+        return body, usage_from(said.usage, service_tier=said.service_tier)
 
     async def close(self) -> None:
         self._http.close()
@@ -226,6 +226,7 @@ class _Completion(msgspec.Struct):
 
     choices: list[msgspec.Raw] | None = None
     usage: msgspec.Raw = msgspec.Raw(b"null")
+    service_tier: msgspec.Raw = msgspec.Raw(b"null")
     error: msgspec.Raw = msgspec.Raw(b"null")
     object: msgspec.Raw = msgspec.Raw(b"null")
 

@@ -8,10 +8,14 @@ import msgspec
 from msgspec import Raw
 
 from app.domain.routing.facts import Endpoint
+from app.domain.target import Hosting
 from app.ports import UpstreamCall
 
 _TRUE: Final = Raw(b"true")
 _USAGE_ASKED: Final = Raw(b'{"include_usage":true}')
+
+#: The fields by which callers cap an answer.
+_CAPS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 _encode: Final = msgspec.json.Encoder().encode
 _options: Final = msgspec.json.Decoder(dict[str, Raw] | None)
@@ -21,11 +25,21 @@ def body_of(call: UpstreamCall) -> bytes:
     """The JSON to send. `model` is the target's name for it; a stream asks for usage; all else is the caller's."""
     fields = {name: each if type(each) is Raw else Raw(each) for name, each in call.fields.items()}
     fields["model"] = Raw(_encode(call.target.model))
+    if call.output_tokens_cap is not None:
+        for word in _CAPS:
+            fields.pop(word, None)  # a cap that is null is none
+        fields[_cap_of(call)] = Raw(_encode(call.output_tokens_cap))
     if call.stream:
         fields["stream"] = _TRUE
         if not call.usage_wanted:
             fields["stream_options"] = _with_usage(fields.get("stream_options"))
     return _encode(fields)
+
+
+def _cap_of(call: UpstreamCall) -> str:
+    """OpenAI's newer models take the newer word for chats only; engines all know the older one."""
+    is_newer = call.endpoint is Endpoint.CHAT and call.target.hosting is Hosting.MANAGED
+    return "max_completion_tokens" if is_newer else "max_tokens"
 
 
 def choices_asked(call: UpstreamCall) -> int:

@@ -148,7 +148,7 @@ class PieceReader:
         for index in chunk.finished:
             self._finished.add(index)
         into.finished = into.finished or (bool(chunk.finished) and self.finished)
-        usage = usage_from(chunk.usage) if chunk.has_usage else None
+        usage = usage_from(chunk.usage, service_tier=chunk.service_tier) if chunk.has_usage else None
         into.usage = usage or into.usage
         content_bytes = chunk.content_bytes
         if content_bytes:

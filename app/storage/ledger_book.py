@@ -1,8 +1,8 @@
 """The receipts in Postgres, and the one statement that books them.
 
 A batch is one parameter: the receipts' own JSON, joined to one array. One statement inserts what is not there yet,
-and from the rows really inserted it makes the attempts, the roll-ups and the latency histogram. So a batch counts
-wholly or not at all, and sending it again counts nothing.
+and from the rows really inserted it makes the attempts, the roll-ups and the latency histogram; the same transaction
+settles them with the accounts of budgets. So a batch counts wholly or not at all, and sending it again counts nothing.
 
 Two writers never wait for each other in a circle: receipts go in by request id, each roll-up by its key, and a
 roll-up begins only when all receipts of the batch are in.
@@ -17,6 +17,7 @@ from uuid import UUID
 from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.report import BUCKET_GROWTH, LAST_BUCKET, bucket
 from app.ports import RowsRefused
+from app.storage.budget_statements import SETTLE, SHARED_LOCK
 from app.storage.engine import Database
 from app.storage.ledger_statements import BOOK, FIND, LATEST
 from app.storage.receipt_json import decode
@@ -41,9 +42,12 @@ class PostgresLedgerBook:
         if not receipts:
             return 0
         batch = _one_array(receipts)
-        async with self._database.connection() as connection:
-            booked = await connection.fetchval(BOOK, batch, self._edges_ms)
-        return int(booked)
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.execute(SHARED_LOCK)
+            (booked,) = await connection.fetch(BOOK, batch, self._edges_ms)
+            if booked["budgets"] and booked["ids"]:
+                await connection.execute(SETTLE, booked["ids"], booked["first"], booked["last"])
+        return len(booked["ids"])
 
     async def find(self, request_id: str, *, key_id: str | None = None) -> Receipt | None:
         """The receipt, equal to the one that was settled; with `key_id` only if it belongs to that key."""

@@ -23,15 +23,17 @@ _GIVEN = """
            coalesce(attempts -> -1 ->> 'target', '') as target,
            coalesce(attempts -> -1 ->> 'hosting', '') as hosting,
            shadow_of is not null as shadow,
-           jsonb_array_length(attempts) as attempt_count
+           jsonb_array_length(attempts) as attempt_count,
+           case when 'epoch'::timestamptz + at_us * interval '1 microsecond' < (select sealed_until())
+                then greatest(statement_timestamp(), (select sealed_until())) end as booked_for
       from rows from (jsonb_to_recordset($1::text::jsonb) as (
                request_id uuid, at_us bigint, facts jsonb, caller_label text, policy_digest text, decision jsonb,
                outcome text, status integer, attempts jsonb, duration_s double precision,
-               overhead_s double precision, flags text[], shadow_of uuid
+               overhead_s double precision, flags text[], shadow_of uuid, holds jsonb
            )) with ordinality as record (
                request_id, at_us, facts, caller_label, policy_digest, decision,
                outcome, status, attempts, duration_s,
-               overhead_s, flags, shadow_of, place
+               overhead_s, flags, shadow_of, holds, place
            )
      order by request_id, place
 """
@@ -39,12 +41,19 @@ _GIVEN = """
 #: One row an attempt, with what it takes over from its receipt.
 _TRIED = """
     select given.request_id, given.at, given.key_id, given.team, given.cost_centre, given.model, given.policy_digest,
-           given.shadow,
+           given.shadow, given.booked_for,
+           date_trunc('month', coalesce(given.booked_for, given.at), 'UTC')::date as month,
            'epoch'::timestamptz + tried.started_us * interval '1 microsecond' as started_at,
            (tried.usage ->> 'prompt')::bigint as prompt_tokens,
            (tried.usage ->> 'cached')::bigint as cached_tokens,
            (tried.usage ->> 'output')::bigint as output_tokens,
            (tried.usage ->> 'reasoning')::bigint as reasoning_tokens,
+           coalesce((tried.usage ->> 'cache_write')::bigint, 0) as cache_write_tokens,
+           coalesce((tried.usage ->> 'cache_write_1h')::bigint, 0) as cache_write_1h_tokens,
+           coalesce((tried.usage ->> 'audio_prompt')::bigint, 0) as audio_prompt_tokens,
+           coalesce((tried.usage ->> 'audio_output')::bigint, 0) as audio_output_tokens,
+           coalesce((tried.usage ->> 'searches')::bigint, 0) as searches,
+           coalesce(tried.usage ->> 'tier', '') as service_tier,
            tried.*
       from given
       join inserted using (request_id)
@@ -60,7 +69,8 @@ _TRIED = """
 
 #: What counts: a request for the target that ended it, tokens and money for each attempt's own target.
 _COUNTED = """
-    select date_trunc('hour', at, 'UTC') as hour, (at at time zone 'UTC')::date as day,
+    select date_trunc('hour', coalesce(booked_for, at), 'UTC') as hour,
+           (coalesce(booked_for, at) at time zone 'UTC')::date as day,
            key_id, team, cost_centre, model, target, hosting, shadow,
            1 as requests, 0 as attempts,
            (outcome = 'complete')::integer as complete, (outcome = 'abandoned')::integer as abandoned,
@@ -72,7 +82,7 @@ _COUNTED = """
       from given
       join inserted using (request_id)
      union all
-    select date_trunc('hour', at, 'UTC'), (at at time zone 'UTC')::date,
+    select date_trunc('hour', coalesce(booked_for, at), 'UTC'), (coalesce(booked_for, at) at time zone 'UTC')::date,
            key_id, team, cost_centre, model, target, hosting, shadow,
            0, 1, 0, 0, 0, 0, 0,
            prompt_tokens, cached_tokens, output_tokens, reasoning_tokens,
@@ -84,8 +94,8 @@ _COUNTED = """
 
 #: Times of complete requests: the final attempt's, and the request's own duration. $2: `bucket_edges_ms`.
 _TIMED = """
-    select date_trunc('hour', given.at, 'UTC') as hour, given.team, given.cost_centre, given.model,
-           given.target, given.hosting, given.shadow, time.metric,
+    select date_trunc('hour', coalesce(given.booked_for, given.at), 'UTC') as hour,
+           given.team, given.cost_centre, given.model, given.target, given.hosting, given.shadow, time.metric,
            width_bucket(time.s * 1000, $2::double precision[]) as bucket
       from given
       join inserted using (request_id)
@@ -95,6 +105,34 @@ _TIMED = """
                ('duration', given.duration_s)
            ) as time (metric, s)
      where given.outcome = 'complete' and given.attempt_count > 0 and time.s is not null
+"""
+
+#: Whose expense, against whom it is owed to: a seller, or the machines that we pay by the hour.
+EXPENSE = "'team_expense:' || ledger_name(team) || '/' || ledger_name(cost_centre)"
+OWED = "case hosting when 'managed' then 'provider_payable:' else 'gpu_pool_clearing:' end || ledger_name(target)"
+
+
+def entered(*, kind: str, rows: str, amount: str) -> str:
+    """The common table expressions `entered` (month, entry_id), `journal` and `posted`: an entry for each month in
+    `rows`, and its postings, summed up by account."""
+    return f"""
+entered as materialized (
+    select month, nextval('entry_entry_id_seq') as entry_id
+      from (select distinct month from {rows} order by month) as months
+),
+journal as (
+    insert into entry (entry_id, month, kind, description)
+    select entry_id, month, '{kind}', (select count(*) from {rows} where {rows}.month = entered.month) || ' {kind}'
+      from entered
+),
+posted as (
+    insert into posting (entry_id, account, amount)
+    select entry_id, side.account, sum(side.amount)
+      from {rows} join entered using (month)
+     cross join lateral (values ({EXPENSE}, {amount}), ({OWED}, -{amount})) as side (account, amount)
+     group by entry_id, side.account having sum(side.amount) <> 0
+     order by entry_id, side.account
+)
 """
 
 
@@ -109,36 +147,41 @@ def _rolled_up(*, table: str, key: str) -> str:
 
 _LATENCY_KEY = "hour, team, cost_centre, model, target, hosting, metric, bucket, shadow"
 
-#: $1 the batch as one JSON array, $2 the bucket edges in ms → the number of receipts inserted.
+#: $1 the batch as one JSON array, $2 the bucket edges in ms → what was really inserted, and whether there are budgets.
 BOOK = f"""
 with given as materialized ({_GIVEN}),
 inserted as (
     insert into receipt (request_id, at, key_id, team, cost_centre, model, endpoint, stream, caller_label,
                          policy_digest, rule, target, hosting, outcome, status, attempts, charge, duration_s,
-                         overhead_s, flags, facts, decision, shadow_of)
+                         overhead_s, flags, facts, decision, shadow_of, holds, booked_for)
     select request_id, at, key_id, team, cost_centre, model, endpoint, stream, caller_label,
            policy_digest, decision ->> 'rule', target, hosting, outcome, status, attempt_count,
            (select coalesce(sum(charge), 0) from jsonb_to_recordset(attempts) as tried (charge bigint)), duration_s,
-           overhead_s, flags, facts, decision, shadow_of
+           overhead_s, flags, facts, decision, shadow_of, coalesce(holds, '[]'), booked_for
       from given
      order by request_id
     on conflict (request_id, at) do nothing
-    returning request_id
+    returning request_id, at as moment
 ),
 tried as materialized ({_TRIED}),
 counted as materialized ({_COUNTED}),
+{entered(kind="attempts", rows="tried", amount="charge")},
 settled as (
     insert into attempt (attempt_id, at, request_id, number, key_id, team, cost_centre, model, target, hosting,
                          target_kind, upstream_model, outcome, fault, fault_message, status, provider_request_id,
                          started_at, prompt_tokens, cached_tokens, output_tokens, reasoning_tokens, usage_source,
                          content_events, ttft_s, tpot_s, duration_s, policy_digest, rate_card_digest, price_prompt,
-                         price_cached_prompt, price_output, charge, flags)
+                         price_cached_prompt, price_output, charge, flags, cache_write_tokens,
+                         cache_write_1h_tokens, audio_prompt_tokens, audio_output_tokens, searches, service_tier,
+                         booked_for, entry_id)
     select attempt_id, at, request_id, number, key_id, team, cost_centre, model, target, hosting,
            kind, upstream_model, outcome, fault, fault_message, status, provider_request_id,
            started_at, prompt_tokens, cached_tokens, output_tokens, reasoning_tokens, usage_source,
            content_events, ttft_s, tpot_s, duration_s, policy_digest, rate_card_digest, price_prompt,
-           price_cached_prompt, price_output, charge, flags
-      from tried
+           price_cached_prompt, price_output, charge, flags, cache_write_tokens,
+           cache_write_1h_tokens, audio_prompt_tokens, audio_output_tokens, searches, service_tier,
+           booked_for, entry_id
+      from tried join entered using (month)
      order by attempt_id
 ),
 by_hour as ({_rolled_up(table="usage_hour", key="hour, team, cost_centre, model, target, hosting, shadow")}),
@@ -148,7 +191,9 @@ by_time as (
     select {_LATENCY_KEY}, count(*) from ({_TIMED}) as timed group by {_LATENCY_KEY} order by {_LATENCY_KEY}
     on conflict ({_LATENCY_KEY}) do update set n = kept.n + excluded.n
 )
-select count(*) from inserted
+select coalesce(array_agg(request_id), '{{}}') as ids, min(moment) as first, max(moment) as last,
+       exists (select 1 from budget_account) as budgets
+  from inserted
 """
 
 #: A receipt as the JSON that `receipt_json.decode` reads; `receipt` and `found` stand for the rows.
@@ -166,6 +211,7 @@ _AS_JSON = """
                'overhead_s', found.overhead_s,
                'flags', found.flags,
                'shadow_of', found.shadow_of,
+               'holds', found.holds,
                'attempts', coalesce((
                    select jsonb_agg(jsonb_build_object(
                               'attempt_id', tried.attempt_id,
@@ -184,7 +230,13 @@ _AS_JSON = """
                                   'prompt', tried.prompt_tokens,
                                   'cached', tried.cached_tokens,
                                   'output', tried.output_tokens,
-                                  'reasoning', tried.reasoning_tokens
+                                  'reasoning', tried.reasoning_tokens,
+                                  'cache_write', tried.cache_write_tokens,
+                                  'cache_write_1h', tried.cache_write_1h_tokens,
+                                  'audio_prompt', tried.audio_prompt_tokens,
+                                  'audio_output', tried.audio_output_tokens,
+                                  'searches', tried.searches,
+                                  'tier', tried.service_tier
                               ),
                               'usage_source', tried.usage_source,
                               'content_events', tried.content_events,

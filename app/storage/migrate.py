@@ -23,6 +23,7 @@ from app.domain.errors import SetupError
 from app.ports import BooksAway
 from app.storage.engine import CONNECT_TIMEOUT_S, driver_url, told_in_our_words
 from app.storage.partitions import make_partitions
+from app.storage.rights import grant_rights
 
 #: Any number that nobody else uses in this database.
 TURN = 0x6272_6B65_0000
@@ -31,6 +32,8 @@ TURN = 0x6272_6B65_0000
 async def migrate(url: str, *, now: datetime) -> tuple[str, ...]:
     """Run what is missing of the migrations, then make this month's and the next two months' partitions; their names.
 
+    Rights are granted anew each time, so that those of a table that came with a migration follow it.
+
     All or nothing, and nothing to do is no error. Raises BooksAway when the database cannot be reached, SetupError
     when it was migrated by a newer version.
     """
@@ -38,7 +41,11 @@ async def migrate(url: str, *, now: datetime) -> tuple[str, ...]:
     with told_in_our_words():
         connection = await _connected(url)
         try:
-            return await make_partitions(connection, now=now, wait=True)
+            made = await make_partitions(connection, now=now, wait=True)
+            async with connection.transaction():
+                await connection.execute("select pg_advisory_xact_lock($1)", TURN)
+                await grant_rights(connection)
+            return made
         finally:
             await connection.close()
 

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from app.domain.ledger.hold import Hold
 from app.domain.ledger.receipt import Attempt, Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.routing.facts import RequestFacts
@@ -41,6 +42,7 @@ class _Tail(msgspec.Struct, gc=False):
     overhead_s: float
     flags: tuple[str, ...]
     shadow_of: str | None
+    holds: tuple[Hold, ...]
 
 
 #: Every field of a receipt, in the order of its JSON.
@@ -75,6 +77,7 @@ def with_tail(head: bytes, receipt: Receipt) -> bytes:
         receipt.overhead_s,
         receipt.flags,
         receipt.shadow_of,
+        receipt.holds,
     )
     return b",".join((head, _ENCODER.encode(tail)[1:]))
 

@@ -43,9 +43,15 @@ _OF_DAYS = """
     day >= ($1::timestamptz at time zone 'UTC')::date and day < ($2::timestamptz at time zone 'UTC')::date
     and ($3::text[] is null or cost_centre = any($3))
 """
-_LEDGER_CHARGE = """
-select coalesce(sum(charge), 0)::bigint from attempt
- where at >= $1 and at < $2 and ($3::text[] is null or cost_centre = any($3))
+_OF_COST_CENTRES = "($3::text[] is null or cost_centre = any($3))"
+#: Attempts that count for their own moment, those that came too late for it, and adjustments.
+_LEDGER_CHARGE = f"""
+select (coalesce((select sum(charge) from attempt
+                   where at >= $1 and at < $2 and booked_for is null and {_OF_COST_CENTRES}), 0)
+      + coalesce((select sum(charge) from attempt
+                   where booked_for >= $1 and booked_for < $2 and {_OF_COST_CENTRES}), 0)
+      + coalesce((select sum(amount) from adjustment
+                   where booked_for >= $1 and booked_for < $2 and {_OF_COST_CENTRES}), 0))::bigint
 """
 _SUMMED = ", ".join(f"sum({name})::bigint as {name}" for name in SUMS)
 

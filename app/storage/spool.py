@@ -70,6 +70,8 @@ class Spool:
         self._heads: dict[str, tuple[RequestFacts, Plan | Refusal, bytes]] = {}
         self._orphans: list[Orphan] = []
         self._told_of: set[Path] = set()
+        #: Homes of dead processes of which every record is booked, for whoever asks next.
+        self._booked_homes: list[str] = []
         self._bytes_elsewhere = 0
         self._more = asyncio.Event()
         self._look_around_at_s = clock.monotonic_s()
@@ -113,6 +115,16 @@ class Spool:
             for orphan in spool._orphans:
                 orphan.home.leave()
             await keeper.close()
+
+    @property
+    def home(self) -> str:
+        """Names this process's own directory in the spool, and so its leases of budgets."""
+        return self._keeper.log.name
+
+    def take_booked_homes(self) -> list[str]:
+        """Processes that are gone and whose every record is booked by now, each told once."""
+        booked, self._booked_homes = self._booked_homes, []
+        return booked
 
     # ── the journal ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -258,6 +270,7 @@ class Spool:
     def _part_with_finished_orphans(self) -> None:
         for orphan in [orphan for orphan in self._orphans if orphan.remaining == 0]:
             self._orphans.remove(orphan)
+            self._booked_homes.append(orphan.home.name)
             orphan.remove()
         self._keeper.bytes_beside = self._bytes_elsewhere + sum(orphan.size_bytes for orphan in self._orphans)
 

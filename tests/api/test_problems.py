@@ -14,9 +14,11 @@ from app.domain.errors import (
     ModelNotAllowed,
     ModelUnknown,
     NoTarget,
+    RateLimited,
     TargetFailure,
     Unauthenticated,
 )
+from app.domain.limits import RateKind, RateStanding
 from app.domain.routing.plan import Candidate, Refusal, RefusalReason
 from app.domain.target import TargetSeen
 
@@ -80,3 +82,21 @@ def test_a_wait_is_named_and_bounded() -> None:
     for passing in ("circuit", "rate", "room", "queue", "spill_cap"):
         assert problem_of(_refusal(passing)).retry_after_s == 1
     assert problem_of(_refusal("price")).retry_after_s is None
+
+
+RATE = RateStanding(kind=RateKind.REQUESTS, per_minute=100, left=0, full_in_s=60.0)
+
+
+@pytest.mark.parametrize(("after_s", "told_s"), [(0.0, 1), (0.6, 1), (1.2, 2), (600.0, RETRY_AFTER_MOST_S)])
+def test_who_is_over_a_limit_is_told_which_and_when_to_come_again(after_s: float, told_s: int) -> None:
+    problem = problem_of(RateLimited("wait", rates=[RATE], retry_after_s=after_s))
+    assert (problem.status, problem.retry_after_s) == (429, told_s)
+    assert json.loads(problem.body)["error"]["code"] == "rate_limit_exceeded"
+    assert (b"x-ratelimit-remaining-requests", b"0") in problem.headers
+    assert not any(name == b"x-should-retry" for name, _ in problem.headers)
+
+
+def test_who_could_never_be_let_in_is_told_not_to_try_again() -> None:
+    problem = problem_of(RateLimited("too large", rates=[RATE]))
+    assert (problem.status, problem.retry_after_s) == (429, None)
+    assert (b"x-should-retry", b"false") in problem.headers

@@ -35,11 +35,12 @@ def test_json_lines_are_judged_by_their_level_and_told_by_their_event(tmp_path: 
     log.write_text(
         '{"level":"info","event":"receipt","fault":"ERROR"}\n'
         '{"level":"warning","event":"Postgres is away"}\n'
+        '{"level":"error","event":"policy refused","findings":"models.yaml:3:1: error: it is empty"}\n'
         '{"level":"error"\n'
         "[1, 2]\n"
         "plain words\n"
     )
-    assert tail.trouble() == ["Postgres is away"]
+    assert tail.trouble() == ["Postgres is away", "policy refused: models.yaml:3:1: error: it is empty"]
 
 
 def test_many_lines_of_trouble_are_counted(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tests.archive import Cellar
 from tests.fakes.key_book import MemoryKeyBook
 from tests.fakes.ledger_book import MemoryLedgerBook
 from tests.fakes.report_book import MemoryReportBook
+from tests.fakes.team_book import MemoryTeamBook
 from tests.makers import CARD, NOON, a_policy
 
 PEPPERS = Peppers({1: Pepper(b"p" * 32, version=1)})
@@ -50,6 +51,7 @@ class House:
 
     ledger: MemoryLedgerBook = field(default_factory=MemoryLedgerBook)
     keys: MemoryKeyBook = field(default_factory=MemoryKeyBook)
+    teams: MemoryTeamBook = field(default_factory=MemoryTeamBook)
     policy: Policy = field(default_factory=a_policy)
     fleet: dict[str, TargetSeen] = field(default_factory=lambda: {"home": TargetSeen(rate_card=CARD)})
     status: PolicyStatus | None = None
@@ -65,6 +67,7 @@ class House:
             ledger=self.ledger,
             reports=MemoryReportBook(self.ledger),
             keys=self.keys,
+            teams=self.teams,
             peppers=PEPPERS,
             random_bytes=os.urandom,
             archive=replace(self.cellar.archive(), ledger=self.ledger),
@@ -76,7 +79,7 @@ class House:
         )
 
     def away(self, gone: bool = True) -> None:
-        self.ledger.away = self.keys.away = self.cellar.history.away = gone
+        self.ledger.away = self.keys.away = self.teams.away = self.cellar.history.away = gone
 
     async def book(self, *receipts: Receipt) -> None:
         assert await self.ledger.book([encode(receipt) for receipt in receipts]) == len(receipts)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import pytest
 
 from app.documents.gather import gather
+from app.documents.lint_budgets import lint_budgets
 from app.documents.lint_rates import lint_rates
-from app.documents.lint_reads import lint_budgets, lint_reads
+from app.documents.lint_reads import lint_reads
 from app.documents.lint_rules import lint_rule_links, lint_rules
 from app.documents.source import read
 from tests.documents.good import findings_of, told
@@ -62,8 +63,15 @@ FAULTS: dict[str, tuple[str, str, str, str, str, str, str]] = {
     "a condition on an unknown target": ('fleet["gpu-new"]', 'fleet["gpu-mew"]', "42:48", "error", "unknown-target", 'the target "gpu-mew", which no file has', '"gpu-new"'),
     "a condition on an unknown budget": ('budget["research"]', 'budget["reserch"]', "42:15", "error", "unknown-budget", 'the budget "reserch", which no file has', '"research"'),
     "a budget of an unknown model": ("model: chat}", "model: chatt}", "64:42", "error", "unknown-model", '"chatt", which no file has', '"chat"'),
-    "a budget that nobody reads": ("budgets:\n", "budgets:\n  all: {usd: 9, every: day}\n", "64:3", "warning", "unused-budget", "not enforced, yet", 'budget["all"].used'),
-    "a budget that is enforced": ("every: month", "every: month, mode: hard", "64:75", "error", "unknown-key", '"mode"', "watched, not enforced, yet"),
+    "a budget that nobody reads": ("budgets:\n", "budgets:\n  all: {usd: 9, every: day, mode: watch}\n", "64:3", "warning", "unused-budget", "only watched", 'budget["all"].used'),
+    "a budget of an unknown mode": ("every: month", "every: month, mode: strict", "64:81", "error", "word", '"strict"', "hard, soft, watch"),
+    "a step at an unknown target": ("every: month", "every: month, past: {1.0: {only: [gpu-z]}}", "64:95", "error", "unknown-target", '"gpu-z", which no file has', "gpu-a"),
+    "a step that is given twice": ("every: month", "every: month, past: {0.5: {prefer: cheapest}, 0.50: {prefer: cheapest}}", "64:107", "error", "duplicate-step", "0.5 and 0.50", "one of them"),
+    "a step beyond the whole": ("every: month", "every: month, past: {1.5: {prefer: cheapest}}", "64:82", "error", "name", "a part of the budget", ""),
+    "a step at no part": ("every: month", "every: month, past: {much: {prefer: cheapest}}", "64:82", "error", "name", "a part of the budget", ""),
+    "a step that refuses early": ("every: month", "every: month, past: {0.9: refuse}", "64:87", "error", "early-refusal", "not at 0.9", "1.0: refuse"),
+    "a step that does nothing": ("every: month", "every: month, past: {0.9: {}}", "64:87", "error", "empty-step", "changes nothing", "`only` or `prefer`"),
+    "a warning that nobody sends": ("every: month", "every: month, warn_at: [0.5]", "64:84", "warning", "not-yet", "no warning is sent yet", "breakeven budget list"),
     "a budget for no period": ("every: month", "every: year", "64:68", "error", "word", '"year"', "day, month, week"),
     "a budget of nothing": ("usd: 500.5", "usd: 0", "64:54", "error", "shape", "0 is out of range", ""),
     "a budget of somebody unheard of": ("of: {team: research,", "of: {teams: research,", "64:19", "error", "unknown-key", "in budgets.research.of", '"team"'),
@@ -129,3 +137,8 @@ def test_defaults_are_written_once() -> None:
     assert told(whole("affinity: session", "affinity: session\n  attempts: 99").replace("  attempts: 2\n", "")) == [
         ("policy.yaml:7:13", "shape")
     ]
+
+
+def test_a_warning_that_is_given_twice_is_an_error() -> None:
+    found = {finding.code for finding in findings_of(whole("every: month", "every: month, warn_at: [0.5, 0.5]"))}
+    assert found == {"duplicate-warning", "not-yet"}

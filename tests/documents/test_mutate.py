@@ -6,7 +6,10 @@ import pytest
 
 from app.documents.compile import compile_untested
 from app.documents.mutate import Fate, Mutant, judged, mutants, score_of
+from app.documents.mutate_budgets import changed_budgets
+from app.domain.budget import Budget, Every, PastStep
 from app.domain.errors import PolicyInvalid
+from app.domain.money import Nanodollars
 from tests.documents.good import GOOD, changed
 
 ONE_RULE = """\
@@ -118,3 +121,25 @@ def test_the_original_is_never_among_its_mutants() -> None:
     found: list[Mutant] = list(mutants({"policy.yaml": GOOD}))
     assert len({one.change for one in found}) == len(found)
     assert all(told(one.policy) != told(compiled.policy) for one in found)
+
+
+def test_each_step_of_a_budget_is_dropped_moved_and_changed() -> None:
+    steps = (
+        PastStep(from_ppm=500_000, prefer_cheapest=True),
+        PastStep(from_ppm=1_000_000, only=("a", "b"), prefer_cheapest=True),
+    )
+    budget = Budget(name="all", amount=Nanodollars(10**9), every=Every.DAY, past=steps)
+    changes = dict(changed_budgets(budget))
+    assert list(changes) == [
+        "its step 0.5 is dropped",
+        "its step 0.5 begins at 0.45",
+        "its step 0.5 begins at 0.55",
+        "its step 1 is dropped",
+        "its step 1 begins at 0.95",
+        "its step 1 leaves out a",
+        "its step 1 leaves out b",
+        "its step 1 lets every target serve",
+        "its step 1 keeps the order of the rule",
+    ]
+    assert changes["its step 0.5 is dropped"].past == steps[1:]
+    assert changes["its step 1 leaves out a"].past[1].only == ("b",)

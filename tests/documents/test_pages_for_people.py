@@ -19,7 +19,7 @@ TABLES = {
         word
         for row in re.findall(r"^\|.*$", text, re.MULTILINE)
         for code in re.findall(r"`([^`]+)`", row)
-        for word in re.findall(r"[a-z_]+", code)
+        for word in re.findall(r"[a-z_][a-z_0-9]*", code)
     )
     for chapter, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 }
@@ -32,8 +32,11 @@ CHAPTERS = {
         "`models`",
     ),
     "Defaults": "`defaults`",
-    **dict.fromkeys(("Rates", "MachinePrice", "TargetRates", "TokenPrices", "Speeds"), "`rates`"),
-    **dict.fromkeys(("Budget", "Scope"), "`budgets`"),
+    **dict.fromkeys(
+        ("Rates", "MachinePrice", "TargetRates", "TokenPrices", "Speeds", "LongPrompts", "ServiceTier", "PriceChange"),
+        "`rates`",
+    ),
+    **dict.fromkeys(("Budget", "Scope", "Step"), "`budgets`"),
     **dict.fromkeys(
         ("Scenario", "Given", "Caller", "Request", "Time", "TargetSeen", "BudgetSeen", "Expect"),
         "`scenarios`",

@@ -125,7 +125,7 @@ def test_a_date_stands_with_its_own_weekday_alone(day: date, weekday: int) -> No
 
 
 def test_every_filter_of_a_decision_can_be_expected() -> None:
-    assert get_args(FilterName) == (*(name for name, _ in FILTERS), "spill", "spill_cap")
+    assert get_args(FilterName) == (*(name for name, _ in FILTERS), "spill", "spill_cap", "budget")
 
 
 WRONG_SHAPES = [

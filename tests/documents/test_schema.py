@@ -65,6 +65,7 @@ CHECKS: Mapping[str, Any] = {
     "oneOf": lambda value, schema: sum(fits(value, each) for each in schema["oneOf"]) == 1,
     "anyOf": lambda value, schema: any(fits(value, each) for each in schema["anyOf"]),
     "enum": lambda value, schema: value in schema["enum"],
+    "const": lambda value, schema: value == schema["const"],
     "pattern": lambda value, schema: not isinstance(value, str) or re.search(schema["pattern"], value),
     "maxLength": lambda value, schema: not isinstance(value, str) or len(value) <= schema["maxLength"],
     "minimum": lambda value, schema: not isinstance(value, int | Decimal) or value >= schema["minimum"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from app.domain.budget import Budget
-from app.domain.ledger.receipt import Receipt
 from app.domain.money import Nanodollars
 from tests.fakes.ledger_book import MemoryLedgerBook
 
@@ -24,17 +23,7 @@ class MemorySpendBook:
             sum(
                 receipt.charge
                 for receipt in self._ledger.receipts.values()
-                if begin <= EPOCH + timedelta(microseconds=receipt.at_us) < end and _is_of(budget, receipt)
+                if begin <= EPOCH + timedelta(microseconds=receipt.at_us) < end
+                and budget.is_of(caller=receipt.facts.caller, model=receipt.facts.model)
             )
         )
-
-
-def _is_of(budget: Budget, receipt: Receipt) -> bool:
-    caller = receipt.facts.caller
-    pairs = (
-        (budget.team, caller.team),
-        (budget.cost_centre, caller.cost_centre),
-        (budget.key, caller.key_id),
-        (budget.model, receipt.facts.model),
-    )
-    return all(wanted is None or wanted == had for wanted, had in pairs)

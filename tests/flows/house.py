@@ -10,9 +10,12 @@ from app.api.problems import status_of
 from app.domain.ledger.receipt import Receipt
 from app.domain.routing.policy import Policy
 from app.flows.gateway import Asked, Gateway
+from app.flows.hold import Treasury
+from app.flows.limits import LimitGate
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
+from app.live.wallet import Wallet
 from app.ports import Opening
 from app.providers.scripted import Script, ScriptedProvider
 from app.system import SystemClock
@@ -92,9 +95,12 @@ def a_house(scripts: Mapping[str, Sequence[Script]] | None = None, *, policy: Po
     fleet.follow(policy)
     provider = ScriptedProvider(scripts, sleep=asyncio.sleep)
     journal, told = MemoryJournal(), Told()
+    clock, slot = SystemClock(), PolicySlot(policy)
     gateway = Gateway(
-        clock=SystemClock(),
-        policy=PolicySlot(policy),
+        clock=clock,
+        limits=LimitGate(clock=clock),
+        treasury=Treasury(clock=clock, wallet=Wallet(holder="this-home"), policy=slot),
+        policy=slot,
         fleet=fleet,
         journal=journal,
         provider_of=lambda target: provider,

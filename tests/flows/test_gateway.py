@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.domain.budget import Budget, Every, period
+from app.domain.budget import Budget, Every, Mode, period
 from app.domain.money import Nanodollars
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.routing.policy import Rule, Spill
@@ -63,7 +63,7 @@ async def test_a_rule_that_has_spent_its_cap_at_managed_targets_stays_home() -> 
 
 
 async def test_what_is_settled_counts_for_the_budgets_that_are_known() -> None:
-    budget = Budget(name="research", amount=Nanodollars(10**9), every=Every.DAY, team="research")
+    budget = Budget(name="research", amount=Nanodollars(10**9), every=Every.DAY, team="research", mode=Mode.WATCH)
     house = a_house(policy=replace(a_policy(), budgets={"research": budget}))
     begin, end = period(budget.every, at=NOON)
     house.gateway.budgets.told(budget, spent=Nanodollars(0), begin=begin, end=end, since=0)

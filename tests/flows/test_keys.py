@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.errors import BadRequest, Unauthenticated
 from app.domain.keys import KeyKind, Pepper, Peppers, read_key
+from app.domain.limits import RateLimits
 from app.flows.keys import (
     MOST_MODELS,
     MOST_TAGS,
@@ -21,10 +22,15 @@ from app.flows.keys import (
     make_operator_key,
     refresh_keys,
     revoke_key,
+    rotate_key,
+    write_last_use,
 )
 from app.live.keys import KnownKeys, KnownOperator
+from app.live.limits import SharedLimits
 from app.ports import BooksAway, RowsRefused
+from app.ports.keys import Team
 from tests.fakes.key_book import MemoryKeyBook
+from tests.fakes.team_book import MemoryTeamBook
 
 NOW_S = 1_795_435_200
 WISH = KeyWish(name="laptop", team="research", cost_centre="cc-1")
@@ -221,3 +227,70 @@ async def _until(reached: object) -> None:
     async with asyncio.timeout(10):
         while not reached():
             await asyncio.sleep(0)
+
+
+async def rotated(book: MemoryKeyBook, key_id: str, *, overlap_s: float = 3600.0, at_s: float = NOW_S) -> str:
+    new = await rotate_key(
+        book, key_id, overlap_s=overlap_s, peppers=PEPPERS, random_bytes=os.urandom, clock=SetClock(at_s)
+    )
+    return new.text
+
+
+async def test_a_rotated_key_opens_until_the_overlap_is_over_and_its_successor_goes_on() -> None:
+    book, known, limits = MemoryKeyBook(), KnownKeys(PEPPERS), SharedLimits()
+    wish = replace(
+        WISH, tags=("ci",), models=frozenset({"chat"}), limits=RateLimits(requests_per_minute=3, tokens_per_minute=4)
+    )
+    old = await made(book, wish)
+    new = await rotated(book, old.split("_")[1])
+    newest = await rotated(book, new.split("_")[1])
+    await refresh_keys(book, known, limits=limits)
+    callers = [known.find(text, at_s=NOW_S + 3599) for text in (old, new, newest)]
+    assert len({(each.team, each.cost_centre, each.tags, each.models) for each in callers}) == 1
+    assert len({limits.of(each) for each in callers}) == 1
+    for text in (old, new):
+        with pytest.raises(Unauthenticated, match="expired"):
+            known.find(text, at_s=NOW_S + 3600)
+    assert known.find(newest, at_s=NOW_S + 3600).team == "research"
+
+
+@pytest.mark.parametrize("overlap_s", [-1.0, float("nan"), 91 * 86_400.0])
+async def test_an_overlap_out_of_bounds_is_refused(overlap_s: float) -> None:
+    book = MemoryKeyBook()
+    key_id = (await made(book)).split("_")[1]
+    with pytest.raises(BadRequest, match="overlap"):
+        await rotated(book, key_id, overlap_s=overlap_s)
+    assert len(await book.all()) == 1
+
+
+async def test_a_key_that_is_gone_revoked_or_followed_is_not_rotated() -> None:
+    book = MemoryKeyBook()
+    followed, revoked = [(await made(book)).split("_")[1] for _ in range(2)]
+    await rotated(book, followed)
+    await revoke_key(book, revoked, clock=SetClock())
+    for key_id, why in ((followed, "rotated already"), (revoked, "is revoked"), ("missing2", "no key")):
+        with pytest.raises(BadRequest, match=why):
+            await rotated(book, key_id)
+    assert len(await book.all()) == 3
+
+
+async def test_the_last_use_is_written_to_the_minute_and_kept_while_postgres_is_away() -> None:
+    book, known = MemoryKeyBook(), KnownKeys(PEPPERS)
+    text = await made(book)
+    await refresh_keys(book, known)
+    known.find(text, at_s=NOW_S + 61.5)
+    book.away = True
+    await write_last_use(book, known)
+    book.away = False
+    await write_last_use(book, known)
+    await write_last_use(book, known)
+    (record,) = await book.all()
+    assert record.last_used_at_s == NOW_S + 60.0
+
+
+async def test_limits_of_teams_are_known_with_the_keys() -> None:
+    book, known, limits = MemoryKeyBook(), KnownKeys(PEPPERS), SharedLimits()
+    text = await made(book)
+    team = Team(name="research", cost_centre="cc-1", created_at_s=0.0, limits=RateLimits(requests_per_minute=2))
+    await refresh_keys(book, known, teams=MemoryTeamBook(team), limits=limits)
+    assert [one.name for one in limits.of(known.find(text, at_s=NOW_S))] == ["team/research/requests"]

@@ -10,6 +10,7 @@ from app.domain.errors import FaultKind, TargetFailure
 from app.domain.metering.measurement import Outcome
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Machine
+from app.domain.usage import Usage
 from app.flows.dispatch import too_long
 from app.flows.draft import OpenAttempt, ReceiptDraft
 from app.flows.gateway import Gateway
@@ -18,6 +19,7 @@ from app.flows.relay import fetch
 from app.flows.settle import settle_without_waiting
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
+from tests.domain.pricing.lists import GPT_5_5
 from tests.fakes.rates_book import MemoryRatesBook
 from tests.flows.house import a_house
 from tests.makers import CARD, NOON, a_plan, a_policy, a_receipt, a_target, some_facts
@@ -53,6 +55,16 @@ def test_a_failure_without_work_is_free_and_keeps_its_reason() -> None:
     assert (closed.charge, closed.fault, closed.fault_message) == (0, "refused_connection", "nobody listens")
 
 
+def test_a_row_shows_the_prices_that_applied_and_what_they_could_not_be_sure_of() -> None:
+    draft, _ = _draft()
+    attempt = draft.begin_attempt(target=a_target(), price=GPT_5_5, now_s=10.5, now_us=1_500_000)
+    attempt.meter.saw_usage(Usage(prompt=272_001, output=1_000, tier="ultrafast"))
+    closed = draft.close_attempt(attempt, outcome=Outcome.COMPLETE, now_s=11.0)
+    assert (closed.price_prompt, closed.price_output) == (10, 45)
+    assert (closed.charge, closed.rate_card_digest) == (2_765_010_000, GPT_5_5.digest)
+    assert "tier_unknown" in closed.flags
+
+
 def test_a_snapshot_carries_the_moment_in_the_policys_timezone() -> None:
     gateway: Gateway = a_house().gateway
     assert gateway.snapshot(at_us=int(NOON.timestamp() * 1e6)).at == NOON
@@ -78,7 +90,6 @@ async def test_rates_that_were_measured_elsewhere_become_a_price_here() -> None:
 
 
 async def test_a_whole_answer_without_usage_is_estimated_by_its_size() -> None:
-    from app.domain.usage import Usage
     from app.flows.dispatch import Visit
     from app.flows.leash import Leashes
 

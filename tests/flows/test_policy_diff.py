@@ -88,7 +88,7 @@ def changed(*replacements: tuple[str, str], targets: str = TARGETS, models: str 
         (
             "models:\n",
             "budgets: {all: {usd: 5, every: day}}\nmodels:\n",
-            "budget all is new: usd $5.00, every day",
+            "budget all is new: usd $5.00, every day, mode hard",
         ),
     ],
 )
@@ -164,3 +164,13 @@ def _policy_of(names: tuple[str, ...]):  # type: ignore[no-untyped-def]
 
 
 _MADE: dict[tuple[str, ...], object] = {}
+
+
+def test_prices_that_change_are_said_with_their_days_and_a_list_with_its_digest() -> None:
+    prices = "usd_per_million_tokens: {prompt: 0.25, cached_prompt: 0.025, completion: 2.00}"
+    tiers = f"{prices}\n      service_tiers: {{flex: {{{prices}}}}}"
+    dated = f"{prices}\n      valid_to: 2027-01-01\n      changes: [{{valid_from: 2026-12-01, {prices}}}]"
+    (tiered,) = changed((prices, tiers))
+    assert tiered.startswith(f"target api: price {PRICE.format(2)} → {PRICE.format(2)}, and what else the rate card ")
+    by_day = f"[to 2026-12-01 {PRICE.format(2)}, from 2026-12-01 to 2027-01-01 {PRICE.format(2)}]"
+    assert changed((prices, dated)) == [f"target api: prices by day none → {by_day}"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.domain.budget import Budget, Every
 from app.domain.errors import FaultKind, LedgerUnavailable, NoTarget, TargetFailure
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
@@ -19,6 +20,7 @@ from app.flows.shadow import send_copies
 from app.live.shadows import Dropped
 from app.providers.scripted import Script
 from app.system import RandomIds
+from tests.fakes.budget_book import MemoryBudgetBook
 from tests.fakes.journal import MemoryJournal
 from tests.flows.house import Caller, House, a_house, asked
 from tests.makers import a_policy, a_route, a_target
@@ -244,3 +246,18 @@ async def test_a_refusal_has_no_copy() -> None:
             with pytest.raises((TargetFailure, NoTarget)):
                 await answer(asked(house, request_id=f"r{number}"), Caller(), house.gateway)
     assert not _copies(house)
+
+
+@pytest.mark.parametrize(("amount", "copies"), [(10**9, 1), (1_150_000, 0)])
+async def test_a_copy_holds_of_its_callers_budgets_and_is_dropped_where_they_have_no_room(
+    amount: int, copies: int
+) -> None:
+    house = _house()
+    budget = Budget(name="team", amount=Nanodollars(amount), every=Every.DAY)
+    house.gateway.policy.swap(replace(house.gateway.policy.current, budgets={"team": budget}))
+    treasury = asyncio.create_task(house.gateway.treasury.keep(MemoryBudgetBook()))
+    async with _sending(house):
+        await answer(asked(house, output_tokens_most=300), Caller(), house.gateway)
+        await _until(lambda: len(_copies(house)) + _dropped(house, Dropped.NO_ROOM) == 1)
+    treasury.cancel()
+    assert [bool(copy.holds) for copy in _copies(house)] == [True] * copies

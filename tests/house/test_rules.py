@@ -21,6 +21,7 @@ DOORS = {
     "asyncpg": ("app/storage/",),
     "cel": ("app/documents/conditions.py",),
     "fastapi": ("app/api/", "app/console/"),
+    "genai_prices": ("app/storage/price_catalogue.py",),
     "google_crc32c": ("app/storage/",),
     "httptools": ("app/providers/",),
     "jinja2": ("app/worker/",),
@@ -100,7 +101,7 @@ def _sizes(name: str, tree: ast.AST, text: str) -> Iterator[str]:
 
 
 def test_importing_the_gateway_loads_no_engine_and_no_command_line() -> None:
-    heavy = ("torch", "vllm", "openvino", "openvino_genai", "numpy", "litellm", "typer", "rich")
+    heavy = ("torch", "vllm", "openvino", "openvino_genai", "numpy", "litellm", "genai_prices", "typer", "rich")
     rooms = "app.bootstrap.console, app.bootstrap.gateway, app.bootstrap.office"
     script = f"import sys, {rooms}; print([name for name in {heavy!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -102,25 +101,13 @@ async def test_four_processes_on_one_port_keep_one_set_of_books(open_gateway: Op
 async def test_a_process_of_several_that_dies_is_replaced(open_gateway: Open, upstream: ScriptedUpstream) -> None:
     gateway = await open_gateway({"home": upstream.url}, workers=2)
     upstream.always(whole())
-    first = _children(gateway.pid)
+    first = gateway.crew()
     os.kill(first[0], signal.SIGKILL)
     async with asyncio.timeout(30):
-        while len(now := _children(gateway.pid)) < 2 or set(now) == set(first):
+        while len(now := gateway.crew()) < 2 or set(now) == set(first):
             await asyncio.sleep(0.1)
     seen = await _load(gateway, callers=4, each=5, stream=False)
     assert seen
-
-
-def _children(pid: int) -> list[int]:
-    """Gateway processes of a crew: children that are not multiprocessing's own tracker, nor on their way out."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = path.read_text().rpartition(")")[2].split()
-            command = (path.parent / "cmdline").read_bytes()
-            if int(fields[1]) == pid and fields[0] != "Z" and b"spawn_main" in command:
-                found.append(int(path.parent.name))
-    return sorted(found)
 
 
 async def test_requests_are_served_while_postgres_is_down_and_booked_when_it_is_back(

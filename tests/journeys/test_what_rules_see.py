@@ -96,7 +96,7 @@ async def test_a_condition_on_a_budget_follows_the_money(
             "      - {name: all, use: [first, second]}",
         ]
     )
-    budgets = "budgets:\n  research: {of: {team: research}, usd: 0.00001, every: month}"
+    budgets = "budgets:\n  research: {of: {team: research}, usd: 0.00001, every: month, mode: watch}"
     gateway = await open_gateway({"first": upstream.url, "second": second.url}, rules=rules, extra=budgets)
     for each in (upstream, second):
         each.always(whole())

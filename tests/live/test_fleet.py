@@ -9,6 +9,7 @@ from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Circuit, Machine
 from app.domain.usage import Usage
 from app.live.fleet import TTFT_KNOWN_S, TTFT_WEIGHT, Fleet
+from app.ports.ledger import Compared, TargetSent
 from tests.makers import CARD, a_policy, a_target
 
 MEASURED = MeasuredRates(
@@ -186,3 +187,15 @@ def test_a_request_admitted_under_an_older_policy_may_still_go_to_a_target_that_
     fleet.left("away", at_s=0, answered=False, failure=_failure(FaultKind.CUT))
     assert fleet.in_flight() == {"home": 0}
     assert set(fleet.view(at_s=0)) == {"home"}
+
+
+def test_what_other_processes_sent_to_a_target_is_not_left_for_this_one() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target("home"), replace(a_target("limited"), requests_per_minute=10)))
+    fleet.entered("limited", at_s=0.0, prompt_tokens=5)
+    fleet.entered("home", at_s=0.0)
+    assert fleet.sent(at_s=0.0) == {"limited": TargetSent(requests=1, tokens=5, requests_per_minute=10)}
+    fleet.compared(Compared(processes=2, place=1, rooms={"limited": (3, None), "unknown": (5, 5)}))
+    assert fleet.view(at_s=0.0)["limited"].requests_left == 3
+    fleet.parted()
+    assert fleet.view(at_s=0.0)["limited"].requests_left == 4

@@ -145,3 +145,14 @@ def _fastest(look_up: Callable[[], object], *, times: int = 500, rounds: int = 2
         return best
     finally:
         gc.enable()
+
+
+def test_what_was_used_is_told_once_and_what_could_not_be_written_is_told_again() -> None:
+    known = knowing(a_record())
+    known.find(KEY, at_s=NOW_S)
+    refusal(known, write_key("unknown2", b"s" * 32))
+    assert known.used() == {"abcdefgh": NOW_S}
+    assert known.used() == {}
+    known.used_too({"abcdefgh": NOW_S, "other222": NOW_S})
+    known.find(KEY, at_s=NOW_S + 1)
+    assert known.used() == {"abcdefgh": NOW_S + 1, "other222": NOW_S}

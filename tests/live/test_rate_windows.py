@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from app.live.rate_windows import MINUTE_S, STEP_S, RateWindow
+from app.ports.ledger import TargetSent
 from tests.makers import a_target
 
 
@@ -45,3 +46,41 @@ def test_new_limits_count_what_was_sent_under_the_old_ones() -> None:
     window.sent(prompt_tokens=1, at_s=0)
     window.follow(a_target(requests_per_minute=10))
     assert window.requests_left(at_s=0) == 9
+
+
+def test_a_process_keeps_to_the_room_it_was_given() -> None:
+    window = _window(requests_per_minute=10, tokens_per_minute=100)
+    window.sent(prompt_tokens=5, at_s=0.0)
+    assert window.sent_so_far(at_s=0.0) == TargetSent(
+        requests=1, tokens=5, requests_per_minute=10, tokens_per_minute=100
+    )
+    window.compared(rooms=(2, 30), processes=4, place=1)
+    window.sent(prompt_tokens=5, at_s=0.0)
+    window.corrected(tokens=10, at_s=0.0)
+    assert (window.requests_left(at_s=0.0), window.tokens_left(at_s=0.0)) == (1, 15)
+    window.sent(prompt_tokens=20, at_s=0.0)
+    assert (window.requests_left(at_s=0.0), window.tokens_left(at_s=0.0)) == (0, 0)
+
+
+def test_what_is_sent_while_the_room_is_asked_for_is_taken_off_it() -> None:
+    window = _window(requests_per_minute=10, tokens_per_minute=100)
+    window.sent_so_far(at_s=0.0)
+    window.sent(prompt_tokens=5, at_s=0.0)
+    window.corrected(tokens=4, at_s=0.0)
+    window.compared(rooms=(3, 30), processes=4, place=0)
+    assert (window.requests_left(at_s=0.0), window.tokens_left(at_s=0.0)) == (2, 21)
+
+
+def test_a_room_is_never_more_than_its_own_count_leaves() -> None:
+    window = _window(requests_per_minute=3)
+    window.compared(rooms=(5, None), processes=1, place=0)
+    assert (window.requests_left(at_s=0.0), window.tokens_left(at_s=0.0)) == (3, None)
+
+
+def test_processes_that_hear_nothing_of_one_another_keep_to_their_shares() -> None:
+    windows = [_window(requests_per_minute=10, tokens_per_minute=1001) for _ in range(4)]
+    for place, window in enumerate(windows):
+        window.compared(rooms=(1, 1), processes=4, place=place)
+        window.parted()
+    assert [window.requests_left(at_s=0.0) for window in windows] == [3, 3, 2, 2]
+    assert [window.tokens_left(at_s=0.0) for window in windows] == [251, 250, 250, 250]

@@ -53,13 +53,13 @@ def told(number: int, at: datetime, charge: int, *, model: str = "chat", **calle
 def around(begin: datetime, end: datetime) -> Sequence[Receipt]:
     """Just outside, just inside, and in the middle; what is inside sums to 1110."""
     moments = ((begin - STEP, 1), (begin, 10), (begin + (end - begin) / 2, 100), (end - STEP, 1000), (end, 10_000))
-    return [told(number, at, charge) for number, (at, charge) in enumerate(moments)]
+    return [told(number, at, charge, tags=("batch", "night")) for number, (at, charge) in enumerate(moments)]
 
 
 class SpendBookSuite:
     """Subclasses give the fixture `at_hand`."""
 
-    @pytest.mark.parametrize("of", [{}, {"key": "abcdefgh"}], ids=["all", "a key"])
+    @pytest.mark.parametrize("of", [{}, {"key": "abcdefgh"}, {"tag": "batch"}], ids=["all", "a key", "a tag"])
     @pytest.mark.parametrize("every", Every)
     @pytest.mark.parametrize("zone", [UTC, BERLIN, NEW_YORK, KOLKATA, KATHMANDU], ids=str)
     async def test_a_period_holds_what_was_spent_within_it_to_the_microsecond(
@@ -78,9 +78,9 @@ class SpendBookSuite:
 
     async def test_only_what_the_budget_is_of_counts(self, at_hand: SpendBookAtHand) -> None:
         given = (
-            told(1, NOON, 1, team="a", cost_centre="x", key_id="k1", model="chat"),
-            told(2, NOON, 10, team="a", cost_centre="y", key_id="k2", model="embed"),
-            told(3, NOON, 100, team="b", cost_centre="x", key_id="k1", model="chat"),
+            told(1, NOON, 1, team="a", cost_centre="x", key_id="k1", model="chat", tags=("batch", "night")),
+            told(2, NOON, 10, team="a", cost_centre="y", key_id="k2", model="embed", tags=("night",)),
+            told(3, NOON, 100, team="b", cost_centre="x", key_id="k1", model="chat", tags=("batch",)),
         )
         assert await at_hand.spent(a_budget(), *given) == 111
         for of, spent in (
@@ -88,6 +88,10 @@ class SpendBookSuite:
             ({"cost_centre": "x"}, 101),
             ({"key": "k1"}, 101),
             ({"model": "embed"}, 10),
+            ({"tag": "batch"}, 101),
+            ({"tag": "night"}, 11),
+            ({"tag": "batch", "team": "a"}, 1),
+            ({"tag": "nigh"}, 0),
             ({"team": "a", "cost_centre": "x"}, 1),
             ({"team": "a", "key": "k1", "model": "chat", "cost_centre": "x"}, 1),
             ({"team": "nobody"}, 0),

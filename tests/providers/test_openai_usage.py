@@ -99,3 +99,43 @@ def test_no_usage_object_crashes_and_no_count_leaves_its_bounds(said: dict[str, 
     usage = usage_from(msgspec.json.encode(said))
     if usage is not None:
         assert all(abs(count) <= MOST_TOKENS for count in (usage.prompt, usage.output, usage.cached, usage.reasoning))
+
+
+def test_written_audio_and_searched_parts_are_read_where_sellers_put_them() -> None:
+    said = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "prompt_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 20, "audio_tokens": 30},
+        "completion_tokens_details": {"reasoning_tokens": 5, "audio_tokens": 7},
+        "cache_creation": {"ephemeral_1h_input_tokens": 4},
+        "server_tool_use": {"web_search_requests": 2},
+    }
+    assert usage_from(msgspec.json.encode(said)) == Usage(
+        prompt=100,
+        output=50,
+        cached=10,
+        reasoning=5,
+        cache_write=20,
+        cache_write_1h=4,
+        audio_prompt=30,
+        audio_output=7,
+        searches=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [
+        (b'"flex"', "flex"),
+        (b'"Priority"', "priority"),
+        (b'"default"', ""),
+        (b'"auto"', ""),
+        (b"null", ""),
+        (b"7", ""),
+        (b'"' + b"x" * 41 + b'"', ""),
+    ],
+)
+def test_the_tier_of_the_answer_is_the_one_that_counts(said: bytes, tier: str) -> None:
+    usage = usage_from(b'{"prompt_tokens":1,"completion_tokens":1}', service_tier=msgspec.Raw(said))
+    assert usage is not None
+    assert usage.tier == tier

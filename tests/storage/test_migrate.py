@@ -40,7 +40,7 @@ async def test_an_empty_database_becomes_a_migrated_one_with_partitions_ahead(fr
 
 async def test_what_was_booked_before_there_were_shadows_is_answers(fresh_database: FreshDatabases) -> None:
     url = await fresh_database()
-    await _migrate_to(url, "0002")
+    await migrate_to(url, "0002")
     figures = ", ".join("1" for _ in SUMS)
     await said(url, f"insert into usage_hour values ('2026-11-23T12:00Z', 't', 'c', 'm', 'home', 'managed', {figures})")
     await said(
@@ -53,7 +53,7 @@ async def test_what_was_booked_before_there_were_shadows_is_answers(fresh_databa
         assert (row["shadow"], row["requests"]) == (False, 1)
 
 
-async def _migrate_to(url: str, revision: str) -> None:
+async def migrate_to(url: str, revision: str) -> None:
     """As an older version left it."""
     config = Config()
     config.set_main_option("script_location", str(migrations_directory()))

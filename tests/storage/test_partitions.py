@@ -82,4 +82,5 @@ async def test_a_new_partition_refuses_to_be_emptied(database: Database, books_u
     triggers = await said(
         books_url, "select tgname from pg_trigger where tgrelid = 'receipt_2029_03'::regclass order by tgname"
     )
-    assert [row["tgname"] for row in triggers] == ["receipt_2029_03_no_truncate", "receipt_append_only"]
+    names = [row["tgname"] for row in triggers]
+    assert names == ["receipt_2029_03_no_truncate", "receipt_append_only", "receipt_sealed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from app.domain.ledger.hold import Hold
 from app.domain.metering.measurement import Outcome
 from app.domain.money import ZERO, Nanodollars
 from app.domain.routing.facts import RequestFacts
@@ -68,6 +69,8 @@ class Receipt:
     flags: tuple[str, ...] = field(default=())
     #: The request that this one is a copy of, sent to a shadow, whose answer nobody sees; None for what callers asked.
     shadow_of: str | None = None
+    #: What was held of budgets for it; a request under no budget holds nothing.
+    holds: tuple[Hold, ...] = ()
 
     @property
     def charge(self) -> Nanodollars:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app.domain.metering import estimate
 from app.domain.metering.measurement import Measurement
 from app.domain.usage import NOTHING, Usage, UsageSource
@@ -15,7 +17,16 @@ WHOLE_ENVELOPE_BYTES = 300
 class Meter:
     """Measures one attempt. All times are seconds of one monotonic clock, `started_s` being the dispatch."""
 
-    __slots__ = ("_content_bytes", "_content_events", "_first_s", "_last_s", "_prompt_estimate", "_started_s", "_usage")
+    __slots__ = (
+        "_content_bytes",
+        "_content_events",
+        "_first_s",
+        "_last_s",
+        "_prompt_estimate",
+        "_started_s",
+        "_usage",
+        "_usage_is_final",
+    )
 
     def __init__(self, *, started_s: float, prompt_estimate: int) -> None:
         self._started_s = started_s
@@ -25,6 +36,7 @@ class Meter:
         self._content_events = 0
         self._content_bytes = 0
         self._usage: Usage | None = None
+        self._usage_is_final = True
 
     @property
     def content_events(self) -> int:
@@ -47,9 +59,9 @@ class Meter:
         """The usage to assume when `output` tokens came out."""
         return Usage(prompt=self._prompt_estimate, output=output)
 
-    def saw_usage(self, usage: Usage) -> None:
-        """The target reported usage; the last report stands."""
-        self._usage = usage
+    def saw_usage(self, usage: Usage, *, is_final: bool = True) -> None:
+        """The target reported usage; the last report stands. `is_final` False: the answer was not at its end yet."""
+        self._usage, self._usage_is_final = usage, is_final
 
     def estimated_output(self) -> int:
         """Output tokens delivered so far, from sizes."""
@@ -71,7 +83,12 @@ class Meter:
     def _counted(self, *, worked: bool) -> tuple[Usage, UsageSource, tuple[str, ...]]:
         if self._usage is not None:
             usage, suspect = self._usage.believable()
-            return usage, UsageSource.PROVIDER_FINAL, (USAGE_SUSPECT,) if suspect else ()
+            flags = (USAGE_SUSPECT,) if suspect else ()
+            if self._usage_is_final:
+                return usage, UsageSource.PROVIDER_FINAL, flags
+            # What passed after the report is not in it.
+            output = max(usage.output, self.estimated_output())
+            return replace(usage, output=output), UsageSource.PROVIDER_PARTIAL, (*flags, USAGE_ESTIMATED)
         if not worked:
             return NOTHING, UsageSource.NOTHING_SENT, ()
         guessed = Usage(prompt=self._prompt_estimate, output=self.estimated_output())

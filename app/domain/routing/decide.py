@@ -8,6 +8,7 @@ from app.domain.pricing.charge import charge
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.filters import FILTERS, FILTERS_THAT_WAIT
 from app.domain.routing.names import names_for_conditions
+from app.domain.routing.past import degraded_rule, reject_the_others, said, steps_reached
 from app.domain.routing.plan import NOTHING_ELSE, Candidate, Plan, Refusal, RefusalReason, Witness
 from app.domain.routing.policy import Route, Rule
 from app.domain.routing.ranking import Contender, home_of, ranked
@@ -29,10 +30,17 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
             reason=RefusalReason.NO_RULE,
             rule=None,
             message=f'no rule of model "{facts.model}" matches this request; end its rules with one that has no `when`',
-            witness=_witness(route, None, snapshot),
+            witness=_witness(route, None, facts, snapshot),
         )
     contenders = _judged(rule, facts, snapshot)
-    witness = _witness(route, rule, snapshot)
+    witness = _witness(route, rule, facts, snapshot)
+    past: str | None = None
+    if snapshot.policy.degrading:
+        reached = steps_reached(snapshot.policy.degrading, facts, snapshot.budgets)
+        if reached:
+            rule = degraded_rule(rule, reached)
+            reject_the_others(contenders, reached)
+            past = "; ".join(said(budget, step) for budget, step in reached)
     if rule.spill is not None:
         reject_over_the_cap(contenders, spill=rule.spill, spent=witness.spill_spent)
         hold_back_the_slow(contenders, spill=rule.spill)
@@ -51,6 +59,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
         home=home,
         spilled=rule.spill is not None and _spilled(passed, pick=order[0]),
         shadow=_shadow(rule, facts, snapshot, pick=order[0]),
+        past=past,
         witness=witness,
     )
 
@@ -91,17 +100,25 @@ def _spilled(passed: Sequence[Contender], *, pick: str) -> bool:
     return left and any(one.target.name == pick and one.target.hosting is Hosting.MANAGED for one in passed)
 
 
-def _witness(route: Route, rule: Rule | None, snapshot: Snapshot) -> Witness:
+def _witness(route: Route, rule: Rule | None, facts: RequestFacts, snapshot: Snapshot) -> Witness:
     capped = rule is not None and rule.spill is not None and rule.spill.most_per_hour is not None
     shadow = None if rule is None else rule.shadow
-    if not (capped or shadow or route.reads_fleet or route.reads_budgets):
+    budgets = route.reads_budgets
+    if snapshot.policy.degrading:
+        ours = [each.name for each in snapshot.policy.degrading if each.is_of(caller=facts.caller, model=facts.model)]
+        budgets = tuple(sorted({*budgets, *ours}))
+    if not (capped or shadow or route.reads_fleet or budgets):
         return NOTHING_ELSE
     used = () if rule is None else rule.use
     read = route.reads_fleet if shadow is None else (*route.reads_fleet, shadow.target)
     key = "" if rule is None else spill_key(model=route.model, rule=rule.name)
     return Witness(
-        fleet={name: snapshot.fleet[name] for name in read if name not in used and name in snapshot.fleet},
-        budgets={name: snapshot.budgets[name] for name in route.reads_budgets if name in snapshot.budgets},
+        fleet={
+            name: snapshot.fleet[name].recorded(prompt_tokens=facts.prompt_tokens)
+            for name in read
+            if name not in used and name in snapshot.fleet
+        },
+        budgets={name: snapshot.budgets[name] for name in budgets if name in snapshot.budgets},
         spill_spent=snapshot.spill_spent.get(key) if capped else None,
     )
 
@@ -115,6 +132,7 @@ def _estimate(contenders: Sequence[Contender], facts: RequestFacts, route: Route
             one.cached_tokens = usage.cached
         if one.seen.rate_card is not None:
             one.expected_charge = charge(usage=usage, price=one.seen.rate_card)
+            one.seen = one.seen.recorded(prompt_tokens=facts.prompt_tokens)
 
 
 def _candidates(contenders: Sequence[Contender], order: Sequence[str]) -> tuple[Candidate, ...]:

@@ -36,6 +36,7 @@ def explained(decision: Plan | Refusal) -> dict[str, object]:
         "order": [] if plan is None else list(plan.order),
         "home": None if plan is None else plan.home,
         "spilled": plan is not None and plan.spilled,
+        "past": None if plan is None else plan.past,
         "shadow": None if plan is None else plan.shadow,
         "runner_up": None if plan is None else _runner_up(plan),
         "candidates": [_candidate_view(one) for one in decision.candidates],
@@ -47,6 +48,8 @@ def explained(decision: Plan | Refusal) -> dict[str, object]:
 def _about_the_plan(plan: Plan) -> Iterator[str]:
     first = plan.order[0]
     yield f'Rule "{plan.rule}" matched; it prefers {plan.prefer}; first choice: {first}.'
+    if plan.past is not None:
+        yield f"{plan.past[0].upper()}{plan.past[1:]}, and the policy has a step for that."
     if plan.spilled:
         yield "The request spills: our own machines are predicted to be slow."
     if plan.home is not None and plan.home == first:

@@ -70,6 +70,8 @@ class Plan:
     spilled: bool = False
     #: The target that gets a copy, when this request was drawn for one.
     shadow: str | None = None
+    #: Which budgets are so far spent that the policy changes what this request may have; None: none is.
+    past: str | None = None
     witness: Witness = NOTHING_ELSE
 
 

@@ -137,6 +137,8 @@ class Policy:
     routes: Mapping[str, Route]
     timezone: tzinfo
     budgets: Mapping[str, Budget] = field(default_factory=dict)
+    #: Those of them with steps in `past`.
+    degrading: tuple[Budget, ...] = ()
     #: USD per hour of one machine, by type.
     machine_usd_per_hour: Mapping[str, Decimal] = field(default_factory=dict)
     #: Speeds that the policy gives itself; they win over measurements.

@@ -42,28 +42,6 @@ class Contender:
         self.waiting_charge: Nanodollars | None = None
 
 
-def session_home_of(passed: Sequence[Contender], *, rule: Rule, facts: RequestFacts) -> str | None:
-    """The target that this conversation is kept with; None: the rule or the caller does not ask for it.
-
-    listed: one of those that the list begins with, all of one hosting. weighted: whom the conversation is drawn for.
-    Scored: one of our own machines if any may serve, so that its score counts the warm prefix cache.
-    """
-    if not (rule.keeps_sessions and facts.session):
-        return None
-    ready = [one for one in passed if one.held_back is None] or passed
-    match rule.prefer:
-        case Preference.WEIGHTED:
-            names = [one.target.name for one in ready]
-            return weighted_draw(names, weights=rule.weights, drawn_by=facts.session)[0]
-        case Preference.LISTED:
-            hosting = ready[0].target.hosting
-            homes = list(takewhile(lambda one: one.target.hosting is hosting, ready))
-        case _:
-            homes = [one for one in ready if one.target.hosting is Hosting.SELF_HOSTED] or list(ready)
-    in_flight = {one.target.name: one.seen.in_flight for one in homes}
-    return session_home(session_ring(in_flight, session=facts.session), in_flight=in_flight)
-
-
 def home_of(passed: Sequence[Contender], *, rule: Rule, facts: RequestFacts) -> str | None:
     """The target that this conversation is kept with; None: the rule or the caller does not ask for it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from app.domain.budget import BudgetSeen
@@ -98,11 +98,21 @@ def world_of(scenario: Scenario, policy: Policy, *, at_rest: Mapping[str, Target
     keys = () if spent is None else (spill_key(model=model, rule=rule.name) for rule in policy.routes[model].rules)
     return Snapshot(
         policy=policy,
-        fleet={**(fleet_at_rest(policy) if at_rest is None else at_rest), **scenario.fleet},
+        fleet={
+            **(fleet_at_rest(policy) if at_rest is None else at_rest),
+            **_prices_of_the_day(policy, scenario.at.astimezone(UTC).date()),
+            **scenario.fleet,
+        },
         at=scenario.at,
         budgets=scenario.budgets,
         spill_spent={} if spent is None else dict.fromkeys(keys, spent),
     )
+
+
+def _prices_of_the_day(policy: Policy, day: date) -> Mapping[str, TargetSeen]:
+    """Targets at rest whose price changes, at that of the day."""
+    changing = (target for target in policy.targets.values() if target.price_list)
+    return {target.name: TargetSeen(rate_card=target.price_of(day)) for target in changing}
 
 
 def fleet_at_rest(policy: Policy) -> Mapping[str, TargetSeen]:
@@ -111,8 +121,9 @@ def fleet_at_rest(policy: Policy) -> Mapping[str, TargetSeen]:
 
 
 def price_at_rest(target: Target, policy: Policy) -> RateCard | None:
-    """The policy's price. A self-hosted target that is only measured where it runs gets one from its machine's price
-    at an assumed speed (10,000 prompt and 2,000 output tokens a second). None: there is no price of the machine."""
+    """The policy's price, of several the last. A self-hosted target that is only measured where it runs gets one from
+    its machine's price at an assumed speed (10,000 prompt and 2,000 output tokens a second). None: there is no price
+    of the machine."""
     usd_per_hour = policy.usd_per_hour(target)
     if target.rate_card is not None or usd_per_hour is None:
         return target.rate_card

@@ -56,3 +56,15 @@ def test_an_estimate_never_counts_fewer_tokens_than_events(passed: list[tuple[in
     for at_s, (events, size) in enumerate(passed):
         meter.saw_content(events=events, content_bytes=size, at_s=at_s)
     assert meter.estimated_output() >= meter.content_events == sum(events for events, _ in passed)
+
+
+def test_a_report_before_the_end_counts_as_partial_and_never_below_what_was_delivered() -> None:
+    meter = Meter(started_s=0.0, prompt_estimate=9)
+    meter.saw_content(events=3, content_bytes=12, at_s=0.1)
+    meter.saw_usage(Usage(prompt=11, output=2), is_final=False)
+    meter.saw_content(events=4, content_bytes=16, at_s=0.2)
+    read = meter.read(at_s=0.3)
+    assert (read.usage, read.usage_source) == (Usage(prompt=11, output=7), UsageSource.PROVIDER_PARTIAL)
+    assert read.flags == (USAGE_ESTIMATED,)
+    meter.saw_usage(Usage(prompt=11, output=8))
+    assert meter.read(at_s=0.3).usage_source is UsageSource.PROVIDER_FINAL

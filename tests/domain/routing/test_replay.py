@@ -10,6 +10,7 @@ from app.domain.routing.policy import Preference, Rule, Shadow, Spill
 from app.domain.routing.replay import replayed, snapshot_then
 from app.domain.routing.snapshot import spill_key
 from app.domain.target import Hosting, TargetSeen
+from tests.domain.pricing.lists import GPT_5_5
 from tests.domain.routing.worlds import Says, World, policies, worlds
 from tests.makers import CARD, NOON, a_policy, a_route, a_snapshot, a_target, some_facts
 
@@ -81,3 +82,19 @@ def test_the_hours_spill_and_the_shadow_are_kept_for_the_replay() -> None:
     assert then.fleet == snapshot.fleet
     assert then.at == NOON
     assert decide(some_facts(), then) == decision
+
+
+def test_a_decision_on_a_whole_price_list_keeps_what_such_a_prompt_cost_and_replays_from_it() -> None:
+    rule = Rule(name="r", when=None, use=("a", "b"), prefer=Preference.CHEAPEST)
+    route = a_route("a", "b", rules=(rule,), reads_fleet=("c",))
+    hosted = [a_target(name, hosting=Hosting.MANAGED, rate_card=GPT_5_5) for name in ("a", "b", "c")]
+    snapshot = a_snapshot(*hosted, route=route)
+    for tokens, usd in ((272_000, 5), (272_001, 10)):
+        facts = some_facts(prompt_tokens=tokens)
+        decision = decide(facts, snapshot)
+        seen = [candidate.seen for candidate in decision.candidates] + [decision.witness.fleet["c"]]
+        cards = [each.rate_card for each in seen if each is not None]
+        assert [(card and card.prompt, card and card.terms, card and card.digest) for card in cards] == [
+            (usd, None, GPT_5_5.digest)
+        ] * 3
+        assert replayed(facts, decision, at_us=NOON_US, policy=snapshot.policy) == decision

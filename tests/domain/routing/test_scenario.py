@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.money import Nanodollars
+from app.domain.pricing.price_list import DatedCard
 from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.plan import Plan, RefusalReason
 from app.domain.routing.policy import Policy, Preference, Rule, Shadow, Spill
@@ -24,7 +26,7 @@ from app.domain.routing.scenario import (
     world_of,
 )
 from app.domain.target import Circuit, Hosting, Machine, TargetSeen
-from tests.makers import CARD, NOON, a_policy, a_route, a_target, some_facts
+from tests.makers import CARD, CHEAP, NOON, a_policy, a_route, a_target, some_facts
 
 HOME = a_target("home")
 AWAY = a_target("away", hosting=Hosting.MANAGED, kind="openai")
@@ -185,3 +187,13 @@ def test_all_of_them_run_in_their_order_in_the_worlds_that_they_describe() -> No
     ]
     assert world_of(first, policy).fleet == fleet_at_rest(policy)
     assert world_of(first, policy).at == NOON
+
+
+def test_a_price_that_changes_is_that_of_the_scenarios_day() -> None:
+    change = date(2026, 12, 1)
+    cards = (DatedCard(card=CARD, valid_to=change), DatedCard(card=CHEAP, valid_from=change))
+    policy = a_policy(a_target("home", rate_card=CHEAP, price_list=cards))
+    scenario = a_scenario(Expected(first="home"))
+    assert world_of(scenario, policy).fleet["home"].rate_card == CARD
+    later = replace(scenario, at=NOON + timedelta(days=30))
+    assert world_of(later, policy).fleet["home"].rate_card == CHEAP

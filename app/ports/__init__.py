@@ -8,15 +8,17 @@ from datetime import datetime
 from typing import Protocol
 
 from app.domain.budget import Budget
-from app.domain.caller import Caller
 from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.report import CostLine, CostQuery, Sums
+from app.domain.limits import RateStanding
 from app.domain.money import Nanodollars
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.policy import Timeouts
 from app.domain.target import Target
 from app.domain.usage import Usage
+from app.ports.keys import KeyBook as KeyBook
+from app.ports.keys import KeyRecord as KeyRecord
 
 
 class Clock(Protocol):
@@ -50,6 +52,7 @@ class Opening:
     attempts: int
     #: Known for whole answers only; a stream's charge stands on its receipt.
     charge: Nanodollars | None = None
+    rates: tuple[RateStanding, ...] = ()
 
 
 class Reply(Protocol):
@@ -98,6 +101,8 @@ class UpstreamCall:
     #: The caller asked for `stream_options.include_usage` itself; otherwise usage is asked for and hidden again.
     usage_wanted: bool
     timeouts: Timeouts
+    #: Sent where the caller's fields name no cap of their own; None: none is.
+    output_tokens_cap: int | None = None
 
 
 @dataclass(slots=True)
@@ -241,34 +246,6 @@ class LedgerBook(Protocol):
     async def latest(self, *, most: int, before: str | None = None) -> Sequence[Receipt]:
         """The newest receipts first, in the order of their ids; with `before` only those older than that request id
         (a text that is no request id has none before it)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRecord:
-    """A virtual key as stored: never the key itself. Times in Unix seconds."""
-
-    caller: Caller
-    name: str
-    digest: bytes
-    pepper_version: int
-    created_at_s: float
-    revoked_at_s: float | None = None
-
-
-class KeyBook(Protocol):
-    """Virtual keys in Postgres. Raises BooksAway."""
-
-    async def add(self, record: KeyRecord) -> None:
-        """Raises RowsRefused when a key of that id is there."""
-        ...
-
-    async def all(self) -> Sequence[KeyRecord]:
-        """Every key ever made, revoked and expired ones too, oldest first."""
-        ...
-
-    async def revoke(self, key_id: str, *, at_s: float) -> bool:
-        """False when there is no such key, or it was revoked already."""
         ...
 
 

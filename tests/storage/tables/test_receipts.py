@@ -17,7 +17,9 @@ from app.domain.usage import UsageSource
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.receipt_json import encode
-from app.storage.tables import ATTEMPT, HOSTINGS, OUTCOMES, RECEIPT, SUMS, USAGE_SOURCES
+from app.storage.tables import METADATA as EVERY_TABLE
+from app.storage.tables.metadata import METADATA
+from app.storage.tables.receipts import ATTEMPT, HOSTINGS, OUTCOMES, RECEIPT, SUMS, USAGE_SOURCES
 from tests.books import said
 from tests.makers import a_receipt, an_attempt
 
@@ -87,3 +89,8 @@ async def test_a_receipt_keeps_the_sum_and_the_end_of_its_attempts(database: Dat
     (row,) = await said(books_url, "select * from receipt")
     assert (row["charge"], row["attempts"], row["target"], row["hosting"]) == (12, 2, "openai", "managed")
     assert (row["rule"], row["team"], row["endpoint"]) == ("the rule", "research", "chat")
+
+
+def test_all_tables_stand_in_one_metadata() -> None:
+    assert EVERY_TABLE is METADATA
+    assert {"receipt", "attempt", "usage_hour"} <= set(METADATA.tables)

@@ -1,7 +1,8 @@
 """The tables of the books, for Alembic to compare and for people to read; the statements are beside their users.
 
 `receipt` and `attempt` are append-only (a trigger refuses everything but INSERT) and partitioned by the month of
-`at`, the moment fixed with the request id. The roll-ups are fed by the same statement, from rows really inserted.
+`at`, the moment fixed with the request id. What was late for its month, because that was sealed, counts for the moment
+`booked_for`; where that is null, for `at`. The roll-ups are fed by the same statement, from rows really inserted.
 Money is whole nanodollars in a bigint, prices are USD per million tokens, days and hours are UTC.
 """
 
@@ -14,14 +15,11 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
-    DateTime,
     Double,
     ForeignKey,
     Identity,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     Numeric,
     PrimaryKeyConstraint,
     Table,
@@ -29,12 +27,10 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 
-METADATA = MetaData()
+from app.storage.tables.metadata import METADATA, MOMENT, TEXTS, needed, optional
 
-MOMENT = DateTime(timezone=True)
-TEXTS = ARRAY(Text)
 BRIN_PAGES = 32
 #: More than this is no count of tokens and no charge of one attempt (ten million dollars); such a row is refused,
 #: before it can make the sums of its hour overflow.
@@ -43,19 +39,14 @@ CHARGE_MOST = 10**16
 
 HOSTINGS = "('self_hosted', 'managed')"
 OUTCOMES = "('complete', 'abandoned', 'broken', 'refused', 'interrupted')"
-USAGE_SOURCES = "('provider_final', 'provider_partial', 'gateway_estimate', 'checkpoint', 'nothing_sent')"
-
-
-def _needed(name: str, kind: object) -> Column[object]:
-    return Column(name, kind, nullable=False)  # type: ignore[arg-type]
-
-
-def _optional(name: str, kind: object) -> Column[object]:
-    return Column(name, kind)  # type: ignore[arg-type]
+USAGE_SOURCES = (
+    "('provider_final', 'provider_partial', 'gateway_tokenizer', 'gateway_estimate', 'checkpoint', 'hold', "
+    "'nothing_sent')"
+)
 
 
 def _who_asked() -> list[Column[object]]:
-    return [_needed(name, Text) for name in ("key_id", "team", "cost_centre", "model")]
+    return [needed(name, Text) for name in ("key_id", "team", "cost_centre", "model")]
 
 
 def _booked_at() -> Column[object]:
@@ -64,13 +55,19 @@ def _booked_at() -> Column[object]:
 
 def _indexes(table: str) -> list[Index]:
     return [
-        Index(f"{table}_at", "at", postgresql_using="brin", postgresql_with={"pages_per_range": BRIN_PAGES}),
+        Index(
+            f"{table}_at",
+            "at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": BRIN_PAGES, "autosummarize": True},
+        ),
         Index(f"{table}_key_id_at", "key_id", "at"),
+        Index(f"{table}_late", "booked_for", postgresql_where=text("booked_for is not null")),
     ]
 
 
 def _sums() -> list[Column[object]]:
-    return [_needed(name, BigInteger) for name in SUMS]
+    return [needed(name, BigInteger) for name in SUMS]
 
 
 #: The additive figures of a roll-up, named as in `domain.ledger.report.Sums`; decode time in whole microseconds.
@@ -95,27 +92,29 @@ SUMS = (
 RECEIPT = Table(
     "receipt",
     METADATA,
-    _needed("request_id", Uuid),
-    _needed("at", MOMENT),
+    needed("request_id", Uuid),
+    needed("at", MOMENT),
     *_who_asked(),
-    _needed("endpoint", Text),
-    _needed("stream", Boolean),
-    _optional("caller_label", Text),
-    _needed("policy_digest", Text),
-    _optional("rule", Text),
-    _needed("target", Text),
-    _needed("hosting", Text),
-    _needed("outcome", Text),
-    _needed("status", Integer),
-    _needed("attempts", Integer),
-    _needed("charge", BigInteger),
-    _needed("duration_s", Double),
-    _needed("overhead_s", Double),
-    _needed("flags", TEXTS),
-    _needed("facts", JSONB),
-    _needed("decision", JSONB),
+    needed("endpoint", Text),
+    needed("stream", Boolean),
+    optional("caller_label", Text),
+    needed("policy_digest", Text),
+    optional("rule", Text),
+    needed("target", Text),
+    needed("hosting", Text),
+    needed("outcome", Text),
+    needed("status", Integer),
+    needed("attempts", Integer),
+    needed("charge", BigInteger),
+    needed("duration_s", Double),
+    needed("overhead_s", Double),
+    needed("flags", TEXTS),
+    needed("facts", JSONB),
+    needed("decision", JSONB),
     _booked_at(),
-    _optional("shadow_of", Uuid),
+    optional("shadow_of", Uuid),
+    Column("holds", JSONB, nullable=False, server_default=text("'[]'")),
+    optional("booked_for", MOMENT),
     PrimaryKeyConstraint("request_id", "at"),
     CheckConstraint(f"outcome in {OUTCOMES}", name="receipt_outcome"),
     *_indexes("receipt"),
@@ -125,39 +124,52 @@ RECEIPT = Table(
 ATTEMPT = Table(
     "attempt",
     METADATA,
-    _needed("attempt_id", Text),
+    needed("attempt_id", Text),
     Column("kind", Text, nullable=False, server_default=text("'settled'")),
-    _needed("at", MOMENT),
-    _needed("request_id", Uuid),
-    _needed("number", Integer),
+    needed("at", MOMENT),
+    needed("request_id", Uuid),
+    needed("number", Integer),
     *_who_asked(),
-    _needed("target", Text),
-    _needed("hosting", Text),
-    _needed("target_kind", Text),
-    _needed("upstream_model", Text),
-    _needed("outcome", Text),
-    _optional("fault", Text),
-    _optional("fault_message", Text),
-    _optional("status", Integer),
-    _optional("provider_request_id", Text),
-    _needed("started_at", MOMENT),
-    _needed("prompt_tokens", BigInteger),
-    _needed("cached_tokens", BigInteger),
-    _needed("output_tokens", BigInteger),
-    _needed("reasoning_tokens", BigInteger),
-    _needed("usage_source", Text),
-    _needed("content_events", BigInteger),
-    _optional("ttft_s", Double),
-    _optional("tpot_s", Double),
-    _needed("duration_s", Double),
-    _needed("policy_digest", Text),
-    _needed("rate_card_digest", Text),
-    _needed("price_prompt", Numeric),
-    _needed("price_cached_prompt", Numeric),
-    _needed("price_output", Numeric),
-    _needed("charge", BigInteger),
-    _needed("flags", TEXTS),
+    needed("target", Text),
+    needed("hosting", Text),
+    needed("target_kind", Text),
+    needed("upstream_model", Text),
+    needed("outcome", Text),
+    optional("fault", Text),
+    optional("fault_message", Text),
+    optional("status", Integer),
+    optional("provider_request_id", Text),
+    needed("started_at", MOMENT),
+    needed("prompt_tokens", BigInteger),
+    needed("cached_tokens", BigInteger),
+    needed("output_tokens", BigInteger),
+    needed("reasoning_tokens", BigInteger),
+    needed("usage_source", Text),
+    needed("content_events", BigInteger),
+    optional("ttft_s", Double),
+    optional("tpot_s", Double),
+    needed("duration_s", Double),
+    needed("policy_digest", Text),
+    needed("rate_card_digest", Text),
+    needed("price_prompt", Numeric),
+    needed("price_cached_prompt", Numeric),
+    needed("price_output", Numeric),
+    needed("charge", BigInteger),
+    needed("flags", TEXTS),
     _booked_at(),
+    *(
+        Column(name, BigInteger, nullable=False, server_default=text("0"))
+        for name in (
+            "cache_write_tokens",
+            "cache_write_1h_tokens",
+            "audio_prompt_tokens",
+            "audio_output_tokens",
+            "searches",
+        )
+    ),
+    Column("service_tier", Text, nullable=False, server_default=text("''")),
+    optional("booked_for", MOMENT),
+    optional("entry_id", BigInteger),
     PrimaryKeyConstraint("attempt_id", "kind", "at"),
     CheckConstraint(f"outcome in {OUTCOMES}", name="attempt_outcome"),
     CheckConstraint(f"usage_source in {USAGE_SOURCES}", name="attempt_usage_source"),
@@ -181,10 +193,10 @@ ATTEMPT = Table(
 USAGE_HOUR = Table(
     "usage_hour",
     METADATA,
-    _needed("hour", MOMENT),
-    *(_needed(name, Text) for name in ("team", "cost_centre", "model", "target", "hosting")),
+    needed("hour", MOMENT),
+    *(needed(name, Text) for name in ("team", "cost_centre", "model", "target", "hosting")),
     *_sums(),
-    _needed("shadow", Boolean),
+    needed("shadow", Boolean),
     PrimaryKeyConstraint("hour", "team", "cost_centre", "model", "target", "hosting", "shadow"),
 )
 
@@ -192,10 +204,10 @@ USAGE_HOUR = Table(
 USAGE_DAY_KEY = Table(
     "usage_day_key",
     METADATA,
-    _needed("day", Date),
-    *(_needed(name, Text) for name in ("key_id", "team", "cost_centre", "model", "target", "hosting")),
+    needed("day", Date),
+    *(needed(name, Text) for name in ("key_id", "team", "cost_centre", "model", "target", "hosting")),
     *_sums(),
-    _needed("shadow", Boolean),
+    needed("shadow", Boolean),
     PrimaryKeyConstraint("day", "key_id", "team", "cost_centre", "model", "target", "hosting", "shadow"),
 )
 
@@ -203,42 +215,25 @@ USAGE_DAY_KEY = Table(
 LATENCY_HOUR = Table(
     "latency_hour",
     METADATA,
-    _needed("hour", MOMENT),
-    *(_needed(name, Text) for name in ("team", "cost_centre", "model", "target", "hosting", "metric")),
+    needed("hour", MOMENT),
+    *(needed(name, Text) for name in ("team", "cost_centre", "model", "target", "hosting", "metric")),
     Column("bucket", Integer, nullable=False, autoincrement=False),
-    _needed("n", BigInteger),
-    _needed("shadow", Boolean),
+    needed("n", BigInteger),
+    needed("shadow", Boolean),
     PrimaryKeyConstraint("hour", "team", "cost_centre", "model", "target", "hosting", "metric", "bucket", "shadow"),
-)
-
-#: Never the key itself. Times are Unix seconds, exactly as they were given.
-VIRTUAL_KEY = Table(
-    "virtual_key",
-    METADATA,
-    Column("key_id", Text, primary_key=True),
-    _needed("name", Text),
-    _needed("digest", LargeBinary),
-    _needed("pepper_version", Integer),
-    _needed("team", Text),
-    _needed("cost_centre", Text),
-    _needed("tags", TEXTS),
-    _optional("models", TEXTS),
-    _optional("expires_at_s", Double),
-    _needed("created_at_s", Double),
-    _optional("revoked_at_s", Double),
 )
 
 MEASURED_RATES = Table(
     "measured_rates",
     METADATA,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    _needed("target", Text),
-    _needed("prefill_tokens_per_s", Numeric),
-    _needed("decode_tokens_per_s", Numeric),
-    _needed("model", Text),
-    _needed("engine_version", Text),
-    _needed("measured_at_s", BigInteger),
-    _needed("concurrency", Integer),
+    needed("target", Text),
+    needed("prefill_tokens_per_s", Numeric),
+    needed("decode_tokens_per_s", Numeric),
+    needed("model", Text),
+    needed("engine_version", Text),
+    needed("measured_at_s", BigInteger),
+    needed("concurrency", Integer),
     Index("measured_rates_target_newest", "target", text("measured_at_s desc"), text("id desc")),
 )
 
@@ -249,11 +244,11 @@ POLICY_REVISION = Table(
     METADATA,
     Column("number", BigInteger, Identity(always=True), nullable=False),
     Column("digest", Text, primary_key=True),
-    _needed("files", JSON),
-    _needed("author", Text),
-    _needed("seen_at_s", Double),
-    _optional("in_force_at_s", Double),
-    _needed("findings", JSON),
+    needed("files", JSON),
+    needed("author", Text),
+    needed("seen_at_s", Double),
+    optional("in_force_at_s", Double),
+    needed("findings", JSON),
     CheckConstraint("digest ~ '^[0-9a-f]{16}$'", name="policy_revision_digest"),
     Index("policy_revision_newest", text("seen_at_s desc"), text("number desc")),
 )
@@ -264,7 +259,7 @@ POLICY_PIN = Table(
     METADATA,
     Column("single", Boolean, primary_key=True, server_default=text("true")),
     Column("digest", Text, ForeignKey("policy_revision.digest"), nullable=False),
-    _needed("by", Text),
-    _needed("pinned_at_s", Double),
+    needed("by", Text),
+    needed("pinned_at_s", Double),
     CheckConstraint("single", name="policy_pin_single"),
 )

@@ -1,0 +1,123 @@
+"""A request is decided on and its money is held: what it may have for what its budgets still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from app.domain.budget import Budget, BudgetSeen
+from app.domain.errors import BudgetExceeded, LedgerUnavailable
+from app.domain.ledger.hold import Hold
+from app.domain.ledger.upper_bound import Bounds, bounds_of
+from app.domain.money import ZERO, Nanodollars
+from app.domain.routing.decide import decide
+from app.domain.routing.facts import Endpoint
+from app.domain.routing.plan import Plan, Refusal
+from app.domain.routing.snapshot import Snapshot
+from app.flows.gateway import Asked, Gateway
+from app.flows.hold import needs_of
+
+_WHOLE_PPM: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funded:
+    """A decision, and what is held for its first attempt. `refused`: the money is not there; nothing is held then."""
+
+    decision: Plan | Refusal
+    budgets: tuple[Budget, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    refused: BudgetExceeded | LedgerUnavailable | None = None
+
+
+async def fund(asked: Asked, snapshot: Snapshot, gateway: Gateway) -> Funded:
+    """Decide, and hold the upper bound of the first attempt in every budget that the request spends from.
+
+    A budget whose steps say who serves once it is spent is no reason to refuse: the request is decided on again as
+    past it, and holds nothing of it. Raises BadRequest for what cannot be bounded.
+    """
+    budgets = gateway.treasury.budgets_of(asked.facts, snapshot.policy)
+    decision = decide(asked.facts, snapshot)
+    if not budgets:
+        return Funded(decision=decision)
+    budgets = tuple(budget for budget in budgets if not (_goes_on(budget) and _is_used_up(budget, snapshot)))
+    while budgets and isinstance(decision, Plan):
+        try:
+            needs = attempt_needs(asked, decision.order[0], budgets=budgets, snapshot=snapshot, spent=ZERO).needs
+            holds = await gateway.treasury.hold(needs, at=snapshot.at)
+        except BudgetExceeded as short:
+            if not _goes_on(snapshot.policy.budgets[short.budget]):
+                return Funded(decision=decision, budgets=budgets, refused=short)
+            snapshot = _as_used_up(snapshot, short.budget)
+            budgets = tuple(budget for budget in budgets if budget.name != short.budget)
+            decision = decide(asked.facts, snapshot)
+        except LedgerUnavailable as away:
+            return Funded(decision=decision, budgets=budgets, refused=away)
+        else:
+            return Funded(decision=decision, budgets=budgets, holds=holds)
+    return Funded(decision=decision, budgets=budgets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptNeeds:
+    """What an attempt at one target needs of each budget, and what bounds it; None: nothing does."""
+
+    needs: Sequence[tuple[Budget, Nanodollars]]
+    bounds: Bounds | None
+
+
+def attempt_needs(
+    asked: Asked, target: str, *, budgets: Sequence[Budget], snapshot: Snapshot, spent: Nanodollars
+) -> AttemptNeeds:
+    """`spent`: by the attempts before it. Raises BadRequest for what a hard budget cannot hold."""
+    route = snapshot.policy.routes[asked.facts.model]
+    price = snapshot.fleet[target].rate_card
+    assert price is not None, "the price filter lets no unpriced target into a plan"
+    bounds = bounds_of(
+        asked.facts,
+        target=snapshot.policy.targets[target],
+        body_bytes=sum(len(memoryview(field)) for field in asked.fields.values()),
+        prompts_most=_prompts_most(asked),
+        output_tokens_most=route.output_tokens_most,
+        output_tokens_default=route.output_tokens_default,
+    )
+    needs = needs_of(
+        budgets,
+        asked.facts,
+        bounds=bounds,
+        price=price,
+        likely_output_tokens=min(
+            route.output_tokens_default, asked.facts.output_tokens_most or route.output_tokens_default
+        ),
+        spent=spent,
+    )
+    return AttemptNeeds(needs=needs, bounds=bounds)
+
+
+def _prompts_most(asked: Asked) -> int:
+    """At most so many prompts does a completion's `prompt` hold; each of them is answered."""
+    prompt = asked.fields.get("prompt")
+    if asked.facts.endpoint is not Endpoint.COMPLETIONS or prompt is None:
+        return 1
+    written = bytes(memoryview(prompt)).lstrip()
+    if not written.startswith(b"["):
+        return 1
+    return max(1, written.count(b"[") - 1, written.count(b'"') // 2)
+
+
+def _goes_on(budget: Budget) -> bool:
+    """Requests past its end are served by the targets that its last step names."""
+    return bool(budget.past) and budget.past[-1].from_ppm == _WHOLE_PPM and bool(budget.past[-1].only)
+
+
+def _is_used_up(budget: Budget, snapshot: Snapshot) -> bool:
+    seen = snapshot.budgets.get(budget.name)
+    return seen is not None and seen.used >= 1.0
+
+
+def _as_used_up(snapshot: Snapshot, name: str) -> Snapshot:
+    """The books know better than what was seen some seconds ago."""
+    budget = snapshot.policy.budgets[name]
+    seen = snapshot.budgets.get(name) or BudgetSeen.of(budget, spent=budget.amount, at=snapshot.at)
+    return replace(snapshot, budgets={**snapshot.budgets, name: replace(seen, used=max(seen.used, 1.0))})

@@ -1,0 +1,46 @@
+"""The tables of the books, for Alembic to compare and for people to read; the statements are beside their users."""
+
+from __future__ import annotations
+
+from app.storage.tables.budgets import BUDGET_ACCOUNT, BUDGET_GONE, BUDGET_LEASE
+from app.storage.tables.keys import RATE_BUCKET, RATE_PROCESS, TEAM, VIRTUAL_KEY
+from app.storage.tables.ledger import ADJUSTMENT, ENTRY, MONTH_CLOSE, MONTH_SEAL, POSTING
+from app.storage.tables.metadata import METADATA
+from app.storage.tables.prices import PRICE, RATE_CARD, SOURCES
+from app.storage.tables.receipts import (
+    ATTEMPT,
+    CHARGE_MOST,
+    HOSTINGS,
+    OUTCOMES,
+    RECEIPT,
+    SUMS,
+    TOKENS_MOST,
+    USAGE_SOURCES,
+)
+
+__all__ = [
+    "ADJUSTMENT",
+    "ATTEMPT",
+    "BUDGET_ACCOUNT",
+    "BUDGET_GONE",
+    "BUDGET_LEASE",
+    "CHARGE_MOST",
+    "ENTRY",
+    "HOSTINGS",
+    "METADATA",
+    "MONTH_CLOSE",
+    "MONTH_SEAL",
+    "OUTCOMES",
+    "POSTING",
+    "PRICE",
+    "RATE_BUCKET",
+    "RATE_CARD",
+    "RATE_PROCESS",
+    "RECEIPT",
+    "SOURCES",
+    "SUMS",
+    "TEAM",
+    "TOKENS_MOST",
+    "USAGE_SOURCES",
+    "VIRTUAL_KEY",
+]
