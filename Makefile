@@ -13,7 +13,7 @@ python = "$(VENV)/bin/python"
 setup = VENV="$(VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 run: install-worker ## start everything here, show one real request, stay up until Ctrl-C
 	@exec $(python) -m app up $(ARGS)
@@ -33,6 +33,9 @@ check: install-dev ## everything that can be checked without running: lint, type
 bench: install-dev ## what a request and a streamed chunk cost the gateway, in CPU time
 	@$(python) -m tests.bench $(ARGS)
 
+simulate: install-dev ## budgets over several processes by seed: crashes, losses, delays (SEEDS=10000, or SEED=7 for one)
+	@$(python) -m tests.simulator --seeds $(or $(SEEDS),10000) $(if $(SEED),--seed $(SEED))
+
 lock: install-dev ## write deploy/locks/*.txt anew from pyproject.toml (needs uv and the network)
 	@PATH="$(VENV)/bin:$$PATH" sh deploy/locks/compile.sh
 
@@ -45,6 +48,3 @@ install-worker:
 
 install-dev:
 	@$(setup) dev
-
-simulate: install-dev ## budgets over several processes by seed: crashes, losses, delays (SEEDS=10000, or SEED=7 for one)
-	@$(python) -m tests.simulator --seeds $(or $(SEEDS),10000) $(if $(SEED),--seed $(SEED))

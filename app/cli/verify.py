@@ -13,10 +13,10 @@ from app.domain.ledger.invariants import SAID, Checked
 from app.flows.policy_archive import NotValid, Word, compiled_policy
 from app.flows.verify import verified
 
-app = typer.Typer(help="Check what must always hold of the books.")
+app = typer.Typer()
 
 
-@app.callback(invoke_without_command=True)
+@app.command(help="Check what must always hold of the books.")
 def verify(json: AsJson = False) -> None:
     """Exit status 1 when anything does not hold. Only reads, and may run beside a busy gateway; of many millions of
     rows it takes minutes."""
