@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.books import books_url, database, migrated
 from tests.postgres import fresh_database, postgres
 
 __all__ = ["books_url", "database", "fresh_database", "migrated", "postgres"]
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

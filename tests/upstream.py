@@ -284,6 +284,8 @@ class _Connection(asyncio.Protocol):
 
     async def _send(self, step: Send, heard: Heard) -> None:
         for segment in _cut(step.raw, step.segments):
+            if self._transport.is_closing():  # a write would be dropped in silence; the end is told in a moment
+                await asyncio.get_running_loop().create_future()
             self._transport.write(segment)
             await self._may_write.wait()
             heard.sent_bytes += len(segment)

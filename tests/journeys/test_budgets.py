@@ -12,7 +12,7 @@ import asyncpg
 
 from tests.gateway_process import GatewayProcess
 from tests.journeys.conftest import Open
-from tests.upstream import ScriptedUpstream, whole
+from tests.upstream import ScriptedUpstream, completion, whole
 
 #: A cent, in nanodollars.
 CENT = 10_000_000
@@ -33,7 +33,7 @@ async def test_two_hundred_at_once_on_a_cent_spend_no_more_than_it_though_proces
     open_gateway: Open, upstream: ScriptedUpstream
 ) -> None:
     gateway = await open_gateway({"home": upstream.url}, workers=4, extra=BUDGETS)
-    upstream.always(whole(first_s=0.05))
+    upstream.always(whole(completion(output=40), tokens=40, first_s=0.05))  # 25 of them cost more than the cent
     asking = [asyncio.create_task(ask(gateway)) for _ in range(200)]
     await asyncio.sleep(0.5)
     for pid in gateway.crew()[:2]:
