@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench simulate lock clean install-worker install-dev
+.PHONY: help run test check bench simulate faults lock clean install-worker install-dev
 SHELL = /bin/sh
 
 # Where the virtual environment is; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
@@ -35,6 +35,9 @@ bench: install-dev ## what a request and a streamed chunk cost the gateway, in C
 
 simulate: install-dev ## budgets over several processes by seed: crashes, losses, delays (SEEDS=10000, or SEED=7 for one)
 	@$(python) -m tests.simulator --seeds $(or $(SEEDS),10000) $(if $(SEED),--seed $(SEED))
+
+faults: install-dev ## four processes under load while everything around them breaks; the books and the target's log must agree
+	@$(python) -m tests.faults --requests $(or $(REQUESTS),10000) --seed $(or $(SEED),1)
 
 lock: install-dev ## write deploy/locks/*.txt anew from pyproject.toml (needs uv and the network)
 	@PATH="$(VENV)/bin:$$PATH" sh deploy/locks/compile.sh

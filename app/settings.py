@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     #: How long a stopping gateway waits for running answers.
     drain_s: float = Field(default=30.0, ge=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: Where alerts of budgets are posted; without one they wait in the database, for `breakeven budget alerts`.
+    alert_webhook_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/\S*)?$")
+    #: What signs them: `env:NAME` or `file:NAME`, as credentials of targets are named.
+    alert_webhook_secret: str | None = Field(default=None, pattern=r"^(env|file):\S+$")
+    #: For tests only: the process kills itself there (bootstrap/crash.py). Never set it on a gateway that is to serve.
+    crash_at: str | None = None
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
 
     @property

@@ -134,6 +134,11 @@ class GatewayProcess:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_S)
 
+    def ended(self, *, within_s: float) -> int:
+        """Its exit status once it has ended by itself."""
+        assert self._process is not None
+        return self._process.wait(within_s)
+
     def stop(self) -> int:
         """SIGTERM, and its exit status."""
         if self._process is None or self._process.poll() is not None:

@@ -35,7 +35,7 @@ _BEARER = b"bearer "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HotRoutes:
-    """The ASGI application. `report_bug` is told of exceptions that no table knows."""
+    """The ASGI application. `report_bug` is told of exceptions that no table knows, `refused` of all others."""
 
     rest: ASGIApp
     gateway: Gateway
@@ -43,6 +43,7 @@ class HotRoutes:
     ids: Ids
     body_limit_bytes: int
     report_bug: Callable[[str, BaseException], None]
+    refused: Callable[[BreakevenError], None] = lambda error: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = HOT.get(scope["path"]) if scope["type"] == "http" else None
@@ -58,6 +59,7 @@ class HotRoutes:
         except CallerLeft:
             return
         except BreakevenError as error:
+            self.refused(error)
             await self._spell(problem_of(error), reply, request_id, close=isinstance(error, BodyTooLarge))
         except Exception as bug:
             self.report_bug(request_id, bug)

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from app.bootstrap.alerts import send_test_alert
     from app.bootstrap.console import serve_console
     from app.bootstrap.gateway import serve_gateway
     from app.bootstrap.office import Office, measure_target
@@ -22,6 +23,7 @@ __all__ = [
     "measure_target",
     "migrate",
     "read_policy",
+    "send_test_alert",
     "serve_console",
     "serve_gateway",
 ]
@@ -32,6 +34,7 @@ _WHERE: Final = {
     "measure_target": "app.bootstrap.office",
     "migrate": "app.bootstrap.postgres",
     "read_policy": "app.bootstrap.policy",
+    "send_test_alert": "app.bootstrap.alerts",
     "serve_console": "app.bootstrap.console",
     "serve_gateway": "app.bootstrap.gateway",
 }

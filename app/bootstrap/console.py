@@ -28,12 +28,15 @@ from app.live.policy_slot import PolicySlot
 from app.ports import BooksAway, RatesBook
 from app.providers.credentials import NamedCredentials
 from app.settings import Settings
+from app.storage.alert_book import PostgresAlertBook
+from app.storage.budget_book import PostgresBudgetBook
 from app.storage.engine import Database
 from app.storage.key_book import PostgresKeyBook
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.pepper import OperatorKeyFile, PepperFile
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.report_book import PostgresReportBook
+from app.storage.spend_book import PostgresSpendBook
 from app.storage.team_book import PostgresTeamBook
 from app.system import SystemClock, random_bytes
 from app.telemetry.exposition import merge
@@ -79,6 +82,9 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                     clock=clock,
                     ledger=PostgresLedgerBook(database),
                     reports=PostgresReportBook(database),
+                    budgets=PostgresBudgetBook(database),
+                    spend=PostgresSpendBook(database),
+                    alerts=PostgresAlertBook(database),
                     keys=PostgresKeyBook(database),
                     teams=PostgresTeamBook(database),
                     peppers=peppers,

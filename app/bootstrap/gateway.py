@@ -15,15 +15,17 @@ from datetime import UTC, datetime
 from app.api.cold import ColdRooms, Readiness, cold_app
 from app.api.hot import HotRoutes
 from app.api.problems import status_of
+from app.bootstrap.alerts import Alerts, alerts, check_webhook
 from app.bootstrap.callers import Callers, callers
+from app.bootstrap.crash import Seams
 from app.bootstrap.logging_out import logging_to
 from app.bootstrap.money import Money, money
 from app.bootstrap.policy import read_policy
 from app.bootstrap.policy_keeping import PolicyLog, check_start, open_policy, policy_keeper
 from app.bootstrap.postgres import database_url
 from app.bootstrap.run_files import metrics_socket
-from app.bootstrap.serving import listening, run, serve, serve_in_processes, stop_on_signals
-from app.domain.errors import PolicyInvalid, SetupError
+from app.bootstrap.serving import App, listening, run, serve, serve_in_processes, stop_on_signals
+from app.domain.errors import BreakevenError, PolicyInvalid, SetupError
 from app.domain.target import Target
 from app.flows.budgets_watch import watch_budgets
 from app.flows.gateway import Copy, Gateway
@@ -37,9 +39,8 @@ from app.live.keys import KnownKeys
 from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
 from app.live.shadows import Shadows
-from app.ports import BooksAway, Provider
+from app.ports import BooksAway, LedgerBook, Provider
 from app.providers.credentials import NamedCredentials
-from app.providers.http import http_client
 from app.providers.openai_native import OpenAiProvider
 from app.settings import MIB, Settings
 from app.storage.engine import Database
@@ -64,6 +65,8 @@ PARTITIONS_EVERY_S = 86_400.0
 
 def serve_gateway(settings: Settings, *, workers: int = 1) -> None:
     """Serve until SIGTERM or SIGINT. Raises SetupError or PolicyInvalid when it cannot start."""
+    check_webhook(settings)
+    Seams.of(settings.crash_at)
     try:
         read_policy(settings)
         is_valid = True
@@ -97,6 +100,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                     for work in (
                         ship(rooms.spool, rooms.ledger, listener=rooms.metrics, jitter=jitter),
                         *rooms.money.beside(),
+                        *rooms.alerts.beside(rooms.gateway.policy),
                         *rooms.callers.beside(watcher=rooms.metrics, counter=rooms.gateway.fleet),
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
                         _prices_in_force(rooms, clock).keep(),
@@ -120,11 +124,12 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rooms:
-    app: HotRoutes
+    app: App
     gateway: Gateway
     money: Money
+    alerts: Alerts
     spool: Spool
-    ledger: PostgresLedgerBook
+    ledger: LedgerBook
     callers: Callers
     rates_book: PostgresRatesBook
     spend_book: PostgresSpendBook
@@ -135,6 +140,7 @@ class _Rooms:
 
 @contextlib.asynccontextmanager
 async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: LineSink) -> AsyncIterator[_Rooms]:
+    seams = Seams.of(settings.crash_at)
     fleet = Fleet(has_credential=_credentials(settings).is_present, today=clock.today)
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
@@ -144,7 +150,7 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
         policy = await open_policy(keeper)
         await _first_look(calling, rates_book, fleet, policy)
         spool = await stack.enter_async_context(_spool(settings, clock))
-        client = http_client()
+        client = seams.client()
         stack.push_async_callback(client.close)
         shadows: Shadows[Copy] = Shadows()
         metrics = _metrics(policy, fleet, spool, sink, shadows)
@@ -157,8 +163,8 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
             treasury=our_money.treasury,
             policy=policy,
             fleet=fleet,
-            journal=spool,
-            provider_of=_only(OpenAiProvider(client, _credentials(settings))),
+            journal=seams.journal(spool),
+            provider_of=_only(seams.provider(OpenAiProvider(client, _credentials(settings)))),
             readings=AllReadings(metrics, ReceiptLog(sink)),
             recent=RecentReceipts(),
             status_of=status_of,
@@ -167,17 +173,21 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
         )
         ledger = PostgresLedgerBook(database)
         yield _Rooms(
-            app=_app(
-                settings,
-                gateway,
-                keys=calling.known,
-                ledger=ledger,
-                readiness=lambda: _readiness(settings, spool, metrics, policy),
+            app=seams.app(
+                _app(
+                    settings,
+                    gateway,
+                    keys=calling.known,
+                    ledger=ledger,
+                    refused=metrics.money.refused,
+                    readiness=lambda: _readiness(settings, spool, metrics, policy),
+                )
             ),
             gateway=gateway,
             money=our_money,
+            alerts=alerts(settings, database, client, clock=clock, meter=metrics.money),
             spool=spool,
-            ledger=ledger,
+            ledger=seams.book(ledger),
             callers=calling,
             rates_book=rates_book,
             spend_book=PostgresSpendBook(database),
@@ -233,6 +243,7 @@ def _app(
     *,
     keys: KnownKeys,
     ledger: PostgresLedgerBook,
+    refused: Callable[[BreakevenError], None],
     readiness: Callable[[], Readiness],
 ) -> HotRoutes:
     rest = cold_app(
@@ -252,6 +263,7 @@ def _app(
         ids=RandomIds(),
         body_limit_bytes=settings.body_limit_mib * MIB,
         report_bug=_report_bug,
+        refused=refused,
     )
 
 

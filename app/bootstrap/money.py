@@ -40,19 +40,22 @@ class Money:
 
     async def ended(self) -> None:
         """The spool has been shipped as far as it could be; with nothing left there, nothing is left to hold."""
-        if self.spool.depth == 0:
-            with contextlib.suppress(BooksAway):
+        with contextlib.suppress(BooksAway):
+            await self._close_booked()
+            if self.spool.depth == 0:
                 await self.book.close(self.spool.home)
 
     async def _close_the_gone(self) -> None:
-        gone: list[str] = []
         while True:
-            gone += self.spool.take_booked_homes()
             with contextlib.suppress(BooksAway):
-                while gone:
-                    await self.book.close(gone[0])
-                    del gone[0]
+                await self._close_booked()
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _close_booked(self) -> None:
+        """A home goes only after its leases are closed: a process that dies in between leaves it to the next one."""
+        for home in self.spool.booked_homes():
+            await self.book.close(home)
+            self.spool.forget_home(home)
 
 
 def money(database: Database, spool: Spool, *, clock: Clock, policy: PolicySlot) -> Money:

@@ -18,14 +18,18 @@ from app.domain.target import Hosting
 from app.flows.calibrate import Measuring, calibrate
 from app.flows.policy_archive import PolicyArchive
 from app.ports import Clock, KeyBook, LedgerBook, RatesBook, ReportBook, SpendBook
+from app.ports.alerts import AlertBook
+from app.ports.corrections import RatedBook
 from app.ports.keys import TeamBook
-from app.ports.ledger import BudgetBook, MonthBook, VerifyBook
+from app.ports.ledger import AdjustmentBook, BudgetBook, MonthBook, SuspectBook, VerifyBook
 from app.ports.prices import PriceBook
 from app.providers.credentials import NamedCredentials
 from app.providers.http import http_client
 from app.providers.openai_native import OpenAiProvider
 from app.providers.version import engine_version
 from app.settings import Settings
+from app.storage.adjustment_book import PostgresAdjustmentBook
+from app.storage.alert_book import PostgresAlertBook
 from app.storage.budget_book import PostgresBudgetBook
 from app.storage.engine import Database
 from app.storage.key_book import PostgresKeyBook
@@ -33,9 +37,11 @@ from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.month_book import PostgresMonthBook
 from app.storage.pepper import OperatorKeyFile, PepperFile
 from app.storage.price_book import PostgresPriceBook
+from app.storage.rated_book import PostgresRatedBook
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.report_book import PostgresReportBook
 from app.storage.spend_book import PostgresSpendBook
+from app.storage.suspect_book import PostgresSuspectBook
 from app.storage.team_book import PostgresTeamBook
 from app.storage.verify_book import PostgresVerifyBook
 from app.system import RandomIds, SystemClock, random_bytes
@@ -48,13 +54,17 @@ class Office:
     keys: KeyBook
     teams: TeamBook
     ledger: LedgerBook
+    suspects: SuspectBook
     reports: ReportBook
     months: MonthBook
     proof: VerifyBook
     budgets: BudgetBook
     spend: SpendBook
+    alerts: AlertBook
     rates: RatesBook
     prices: PriceBook
+    adjustments: AdjustmentBook
+    rated: RatedBook
     #: Policies by name and digest, and past decisions.
     archive: PolicyArchive
     clock: Clock
@@ -73,13 +83,17 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
                 keys=PostgresKeyBook(database),
                 teams=PostgresTeamBook(database),
                 ledger=PostgresLedgerBook(database),
+                suspects=PostgresSuspectBook(database),
                 reports=PostgresReportBook(database),
                 months=PostgresMonthBook(database),
                 proof=PostgresVerifyBook(database),
                 budgets=PostgresBudgetBook(database),
                 spend=PostgresSpendBook(database),
+                alerts=PostgresAlertBook(database),
                 rates=PostgresRatesBook(database),
                 prices=PostgresPriceBook(database),
+                adjustments=PostgresAdjustmentBook(database),
+                rated=PostgresRatedBook(database),
                 archive=policy_archive(settings, database),
                 clock=SystemClock(),
                 peppers=PepperFile(settings.data / "pepper", random_bytes=random_bytes).open(),

@@ -13,6 +13,7 @@ import typer
 from app.bootstrap import Office
 from app.cli.books import in_office
 from app.cli.output import AsJson, note, write_json, write_table
+from app.cli.price_correct import HELP, correct
 from app.domain.errors import SetupError
 from app.domain.pricing.doubts import Doubt
 from app.domain.pricing.price_list import DatedCard, card_of_the_day
@@ -140,6 +141,9 @@ def check(
         print("nothing odd, nothing disputed")
     if doubts:
         raise typer.Exit(1)
+
+
+app.command(help=HELP)(correct)
 
 
 def _show_card(digest: str, *, json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ from app.cli.receipt_text import receipt_table
 from app.domain.errors import BadRequest
 from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.view import receipt_view
+from app.domain.money import shown
+from app.domain.usage import USAGE_SUSPECT
 
 app = typer.Typer(no_args_is_help=True, help="See single requests: where they went, why, and what they cost.")
 
@@ -23,6 +26,19 @@ MOST_AT_ONCE = 500
 
 _HEAD = ("at", "id", "team", "model", "target", "outcome", "prompt", "output", "TTFT ms", "tokens/s", "charge USD")
 _WORDS = 6
+_SUSPECT_HEAD = (
+    "at",
+    "attempt",
+    "team",
+    "target",
+    "kind",
+    "what was wrong",
+    "prompt",
+    "cached",
+    "output",
+    "charge USD",
+)
+_SUSPECT_WORDS = 6
 
 
 @app.command(help="The newest requests, oldest of them first.")
@@ -62,6 +78,26 @@ def show(
         console().print(receipt_table(view))
 
 
+@app.command(help="Requests whose usage cannot be true: clamped, flagged, and to be checked with whoever reported it.")
+def suspicious(
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=MOST_AT_ONCE, help="How many, the newest first.")
+    ] = 50,
+    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="How far back to look.")] = 31,
+    json: AsJson = False,
+) -> None:
+    async def read(rooms: Office) -> Sequence[Receipt]:
+        since = datetime.fromtimestamp(rooms.clock.unix_us() / 1e6, UTC) - timedelta(days=days)
+        return await rooms.suspects.suspicious(since=since, most=count)
+
+    found = in_office(read)
+    if json:
+        write_json([receipt_view(receipt) for receipt in found])
+        return
+    rows = [row for receipt in found for row in _suspect_rows(receipt)]
+    write_table(head=_SUSPECT_HEAD, rows=rows, words=_SUSPECT_WORDS)
+
+
 async def _show_newer(rooms: Office, *, most: int, than: str | None, as_json: bool) -> str | None:
     """Show what is newer than `than`; the newest id seen. Ids sort by time."""
     latest = await rooms.ledger.latest(most=most)
@@ -95,6 +131,26 @@ def _row(view: dict[str, Any]) -> tuple[str, ...]:
         _figure(final and final["tokens_per_s"]),
         str(view["charge_usd"]),
     )
+
+
+def _suspect_rows(receipt: Receipt) -> list[tuple[str, ...]]:
+    """A row an attempt; its counts are those that were booked, after clamping."""
+    return [
+        (
+            str(receipt_view(receipt)["at"]),
+            attempt.attempt_id,
+            receipt.facts.caller.team,
+            attempt.target,
+            attempt.kind,
+            ", ".join(flag.removeprefix("usage_") for flag in attempt.flags if flag != USAGE_SUSPECT) or "suspect",
+            f"{attempt.usage.prompt:,}",
+            f"{attempt.usage.cached:,}",
+            f"{attempt.usage.output:,}",
+            shown(attempt.charge),
+        )
+        for attempt in receipt.attempts
+        if USAGE_SUSPECT in attempt.flags
+    ]
 
 
 def _figure(value: float | None) -> str:

@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 
 from app.console.access import OperatorOnly, OperatorPage
 from app.console.books import books_router
+from app.console.budgets import budgets_router
 from app.console.guard import Guard
 from app.console.health import health_router
 from app.console.keys import keys_router
@@ -33,6 +34,7 @@ def console_app(rooms: ConsoleRooms) -> FastAPI:
     operator = OperatorOnly(rooms.operator)
     app.include_router(health_router(rooms.health, rooms.metrics))
     app.include_router(books_router(rooms, operator))
+    app.include_router(budgets_router(rooms, operator))
     app.include_router(keys_router(rooms, operator))
     app.include_router(teams_router(rooms, operator))
     app.include_router(policy_router(rooms, operator))

@@ -60,6 +60,14 @@ class ReportForm(BaseModel):
     format: Literal["json", "csv"] = "json"
 
 
+class AlertsForm(BaseModel):
+    """The newest so many alerts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=MOST_REQUESTS)] = 50
+
+
 class RequestsForm(BaseModel):
     """The newest requests first; `before` is the last id of the page before."""
 

@@ -15,8 +15,10 @@ from app.flows.keys import RandomBytes
 from app.flows.policy_archive import PolicyArchive
 from app.live.keys import KnownOperator
 from app.live.policy_slot import PolicyStatus
-from app.ports import Clock, KeyBook, LedgerBook, ReportBook
+from app.ports import Clock, KeyBook, LedgerBook, ReportBook, SpendBook
+from app.ports.alerts import AlertBook
 from app.ports.keys import TeamBook
+from app.ports.ledger import BudgetBook
 
 _MICROSECONDS = 1_000_000
 
@@ -30,6 +32,9 @@ class ConsoleRooms:
     clock: Clock
     ledger: LedgerBook
     reports: ReportBook
+    budgets: BudgetBook
+    spend: SpendBook
+    alerts: AlertBook
     keys: KeyBook
     teams: TeamBook
     peppers: Peppers

@@ -89,7 +89,8 @@ class WrittenBudget(Written):
     )
     warn_at: list[Share] = Field(
         default=[],
-        description="Parts of it at which a warning is to be sent, once a period; none is sent yet.",
+        description="Parts of it at which a warning is sent, once a period and again when it is raised. With any, a "
+        "warning is sent too when the budget will be used up before its period ends.",
         examples=[[0.5, 0.8, 1.0]],
     )
     past: dict[Part, WrittenStep | Literal["refuse"]] = Field(

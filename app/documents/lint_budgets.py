@@ -60,10 +60,6 @@ def _steps(placed: Placed[WrittenBudget], budget: WrittenBudget) -> Iterator[Fin
             yield placed.finding(
                 "empty-step", "the step changes nothing", below=("past", part), mend="write `only` or `prefer`"
             )
-    if budget.warn_at:
-        message = "no warning is sent yet: `warn_at` is checked and kept"
-        mend = "look with `breakeven budget list`"
-        yield placed.finding("not-yet", message, below=("warn_at",), mend=mend, severity=Severity.WARNING)
     if len(set(budget.warn_at)) < len(budget.warn_at):
         yield placed.finding(
             "duplicate-warning", "a part stands twice in `warn_at`", below=("warn_at",), mend="keep one"

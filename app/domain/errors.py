@@ -67,10 +67,19 @@ class ModelNotAllowed(RequestRejected):
 
 
 class RateLimited(RequestRejected):
-    """A limit by the minute has no room for this request. `retry_after_s` is None when waiting cannot help."""
+    """A limit by the minute has no room for this request. `retry_after_s` is None when waiting cannot help; `limit`
+    says whose and of what, such as `team tokens`."""
 
-    def __init__(self, message: str, *, rates: Sequence[RateStanding] = (), retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str = "",
+        rates: Sequence[RateStanding] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
+        self.limit = limit
         self.rates = tuple(rates)
         self.retry_after_s = retry_after_s
 

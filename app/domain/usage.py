@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+#: Flags of counts that cannot be true. The first stands on every such attempt, the others say what was wrong.
+USAGE_SUSPECT: Final = "usage_suspect"
+USAGE_NEGATIVE: Final = "usage_negative"
+USAGE_PART_OVER_WHOLE: Final = "usage_part_over_whole"
+USAGE_OVER_CONTEXT: Final = "usage_over_context"
+USAGE_OVER_CAP: Final = "usage_over_cap"
 
 
 class UsageSource(StrEnum):
     """Where a token count comes from, best first.
 
     gateway_tokenizer: a tokenizer counted the text that was delivered; gateway_estimate: only its size is known.
-    hold: nothing is known, so the upper bound stands that was held before the dispatch.
+    checkpoint: what the spool covered ahead of delivery. hold: nothing is known, so the most that could come stands.
     """
 
     PROVIDER_FINAL = "provider_final"
@@ -49,13 +57,32 @@ class Usage:
         """Prompt tokens that had to be computed and were not written to a cache."""
         return self.prompt - self.cached - self.cache_write
 
-    def believable(self) -> tuple[Usage, bool]:
-        """The usage with impossible counts clamped, and whether anything had to be clamped.
+    def believable(self, limits: UsageLimits | None = None) -> tuple[Usage, tuple[str, ...]]:
+        """The usage with impossible counts clamped, and flags that say what was wrong; none: it is as reported.
 
-        Nothing is negative, no part is larger than its whole, and what was read from a cache was not written to it. A
-        clamped row is flagged `usage_suspect`.
+        Nothing is negative, no part is larger than its whole, what was read from a cache was not written to it, and
+        with `limits` nothing is larger than them. The first flag is `usage_suspect`.
         """
-        if (
+        if self._is_sound and (limits is None or limits.hold(self)):
+            return self, ()
+        flags = [USAGE_SUSPECT]
+        if min(self._counts) < 0:
+            flags.append(USAGE_NEGATIVE)
+        usage = self._clamped(prompt=max(self.prompt, 0), output=max(self.output, 0))
+        if usage._counts != tuple(max(count, 0) for count in self._counts):
+            flags.append(USAGE_PART_OVER_WHOLE)
+        if limits is not None and not limits.hold(usage):
+            prompt, output = limits.within(usage)
+            if prompt < usage.prompt:
+                flags.append(USAGE_OVER_CONTEXT)
+            if output < usage.output:
+                flags.append(USAGE_OVER_CAP)
+            usage = usage._clamped(prompt=prompt, output=output)
+        return usage, tuple(flags)
+
+    @property
+    def _is_sound(self) -> bool:
+        return (
             self.cached >= 0
             and 0 <= self.cache_write_1h <= self.cache_write
             and self.cached + self.cache_write <= self.prompt
@@ -63,12 +90,27 @@ class Usage:
             and 0 <= self.reasoning <= self.output
             and 0 <= self.audio_output <= self.output
             and self.searches >= 0
-        ):
-            return self, False
-        prompt, output = max(self.prompt, 0), max(self.output, 0)
+        )
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return (
+            self.prompt,
+            self.output,
+            self.cached,
+            self.reasoning,
+            self.cache_write,
+            self.cache_write_1h,
+            self.audio_prompt,
+            self.audio_output,
+            self.searches,
+        )
+
+    def _clamped(self, *, prompt: int, output: int) -> Usage:
+        """With these wholes, and every part within its own."""
         cached = _within(self.cached, prompt)
         written = _within(self.cache_write, prompt - cached)
-        clamped = Usage(
+        return Usage(
             prompt=prompt,
             output=output,
             cached=cached,
@@ -80,7 +122,30 @@ class Usage:
             searches=max(self.searches, 0),
             tier=self.tier,
         )
-        return clamped, True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageLimits:
+    """The most tokens that an attempt can have used; None: not known."""
+
+    prompt_most: int | None = None
+    output_most: int | None = None
+
+    def hold(self, usage: Usage) -> bool:
+        """Nothing is larger than it can be."""
+        return (self.prompt_most is None or usage.prompt <= self._prompt_most_of(usage)) and (
+            self.output_most is None or usage.output <= self.output_most
+        )
+
+    def within(self, usage: Usage) -> tuple[int, int]:
+        """Prompt and output, no larger than they can be."""
+        prompt = usage.prompt if self.prompt_most is None else min(usage.prompt, self._prompt_most_of(usage))
+        return prompt, usage.output if self.output_most is None else min(usage.output, self.output_most)
+
+    def _prompt_most_of(self, usage: Usage) -> int:
+        # A seller's own search asks the model again with what it found, and the prompts add up.
+        most = self.prompt_most or 0
+        return most if usage.searches <= 0 else most * (1 + usage.searches)
 
 
 def _within(part: int, whole: int) -> int:

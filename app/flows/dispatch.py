@@ -101,7 +101,7 @@ async def dispatch(
                 break
             needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=draft.spent)
             cap = None if needs.bounds is None else needs.bounds.cap_to_send
-        visit = _begin(asked, name, snapshot=snapshot, draft=draft, leash=leash, gateway=gateway)
+        visit = _begin(asked, name, snapshot=snapshot, draft=draft, leash=leash, gateway=gateway, cap=cap)
         try:
             visit.answer = await _open(asked, visit, route=route, gateway=gateway, output_tokens_cap=cap)
         except TargetFailure as fault:
@@ -128,7 +128,14 @@ def too_long(target: str) -> TargetFailure:
 
 
 def _begin(
-    asked: Asked, name: str, *, snapshot: Snapshot, draft: ReceiptDraft, leash: Leash, gateway: Gateway
+    asked: Asked,
+    name: str,
+    *,
+    snapshot: Snapshot,
+    draft: ReceiptDraft,
+    leash: Leash,
+    gateway: Gateway,
+    cap: int | None,
 ) -> Visit:
     price = snapshot.fleet[name].rate_card
     assert price is not None, "the price filter lets no unpriced target into a plan"
@@ -137,6 +144,7 @@ def _begin(
         price=price,
         now_s=gateway.clock.monotonic_s(),
         now_us=gateway.clock.unix_us(),
+        output_tokens_cap=cap,
     )
     gateway.journal.intend(draft.if_it_died_now(attempt))
     return Visit(attempt, draft=draft, leash=leash, gateway=gateway)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.domain.errors import TargetFailure
+from app.domain.errors import FaultKind, TargetFailure
 from app.domain.ledger.hold import Hold
 from app.domain.ledger.receipt import Attempt, Receipt
 from app.domain.metering.measurement import Measurement, Outcome
@@ -12,10 +12,10 @@ from app.domain.metering.meter import USAGE_ESTIMATED, Meter
 from app.domain.money import Nanodollars
 from app.domain.pricing.charge import charge, price_flags
 from app.domain.pricing.rate_card import RateCard
-from app.domain.routing.facts import RequestFacts
+from app.domain.routing.facts import Endpoint, RequestFacts
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.target import Target
-from app.domain.usage import Usage, UsageSource
+from app.domain.usage import Usage, UsageLimits, UsageSource
 from app.flows.limits import Admitted
 
 #: Output tokens by which intents and checkpoints run ahead of what was delivered, so that a process that dies has
@@ -38,6 +38,7 @@ class OpenAttempt:
     status: int | None = None
     #: Output tokens that the spool already covers.
     covered_tokens: int = CHECKPOINT_TOKENS
+    limits: UsageLimits | None = None
 
     def cost_of(self, usage: Usage) -> Nanodollars:
         return charge(usage=usage, price=self.price)
@@ -85,12 +86,17 @@ class ReceiptDraft:
         """The prompt's estimate."""
         return self._facts.prompt_tokens
 
-    def begin_attempt(self, *, target: Target, price: RateCard, now_s: float, now_us: int) -> OpenAttempt:
-        """The next dispatch starts now."""
+    def begin_attempt(
+        self, *, target: Target, price: RateCard, now_s: float, now_us: int, output_tokens_cap: int | None = None
+    ) -> OpenAttempt:
+        """The next dispatch starts now. `output_tokens_cap`: sent with it where the caller names none."""
         if not self._closed:
             self._overhead_s = now_s - self._started_s
-        meter = Meter(started_s=now_s, prompt_estimate=self._facts.prompt_tokens)
-        return OpenAttempt(number=len(self._closed) + 1, target=target, price=price, meter=meter, started_us=now_us)
+        limits = _limits(self._facts, target, output_tokens_cap)
+        meter = Meter(started_s=now_s, prompt_estimate=self._facts.prompt_tokens, limits=limits)
+        return OpenAttempt(
+            number=len(self._closed) + 1, target=target, price=price, meter=meter, started_us=now_us, limits=limits
+        )
 
     def if_it_died_now(self, attempt: OpenAttempt) -> Receipt:
         """The receipt to book if this process ends before the next record: interrupted, estimated, flagged."""
@@ -119,7 +125,10 @@ class ReceiptDraft:
     ) -> Attempt:
         """The dispatch ended. A failure without any sign of work costs nothing; everything else costs what it used."""
         worked = failure is None or failure.may_have_worked
-        measured = attempt.meter.read(at_s=now_s, worked=worked)
+        unseen = None
+        if outcome is not Outcome.COMPLETE and (failure is None or failure.kind is FaultKind.TOTAL_TIMEOUT):
+            unseen = self._unseen(attempt)
+        measured = attempt.meter.read(at_s=now_s, worked=worked, unseen=unseen)
         closed = self._as_attempt(attempt, measured, outcome=outcome, failure=failure)
         self._closed.append(closed)
         return closed
@@ -129,6 +138,16 @@ class ReceiptDraft:
         return self._as_receipt(
             outcome=outcome, status=status, attempts=tuple(self._closed), duration_s=now_s - self._started_s
         )
+
+    def _unseen(self, attempt: OpenAttempt) -> tuple[int, UsageSource] | None:
+        """What to assume of an answer in one piece that was left before it came: all that it could have been, as far
+        as a cap or a hold says that; otherwise what the spool covers. Of a stream all that came was seen."""
+        if self._facts.stream:
+            return None
+        most = None if attempt.limits is None else attempt.limits.output_most
+        if most is not None and (self.holds or self._facts.output_tokens_most is not None):
+            return most, UsageSource.HOLD
+        return attempt.covered_tokens, UsageSource.CHECKPOINT
 
     def _as_receipt(
         self, *, outcome: Outcome, status: int, attempts: tuple[Attempt, ...], duration_s: float
@@ -180,3 +199,17 @@ class ReceiptDraft:
             charge=attempt.cost_of(measured.usage),
             flags=(*measured.flags, *price_flags(usage=usage, price=price)),
         )
+
+
+def _limits(facts: RequestFacts, target: Target, output_tokens_cap: int | None) -> UsageLimits | None:
+    """The most that an attempt can use; a completion may hold many prompts, which facts do not count."""
+    if facts.endpoint is not Endpoint.CHAT:
+        return None
+    context, cap = target.context_tokens, facts.output_tokens_most
+    if cap is None:
+        cap = output_tokens_cap
+    if cap is None or (context is not None and context < cap):
+        cap = context
+    if cap is None and context is None:
+        return None
+    return UsageLimits(prompt_most=context, output_most=None if cap is None else cap * facts.n)

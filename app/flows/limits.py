@@ -226,10 +226,12 @@ def _refusal(short: list[Slice], slices: tuple[Slice, ...], *, tokens: int, at_s
     worst = max(short, key=lambda one: one.comes_in_s(_need(one, tokens), at_s=at_s))
     need = _need(worst, tokens)
     rates = tightest(slices, at_s=at_s)
+    limit = f"{worst.owner.partition(' ')[0]} {worst.kind}"
     if need > worst.per_minute:
         return RateLimited(
             f"Request too large for the {worst.owner}: about {need} tokens, and its limit is {worst.per_minute} per "
             "minute; send a shorter prompt, or have its operator raise the limit",
+            limit=limit,
             rates=rates,
         )
     wait_s = worst.comes_in_s(need, at_s=at_s)
@@ -237,6 +239,7 @@ def _refusal(short: list[Slice], slices: tuple[Slice, ...], *, tokens: int, at_s
     return RateLimited(
         f"Rate limit reached for the {worst.owner}: {worst.per_minute} {worst.kind} per minute over all processes of "
         f"this gateway, {left} left, {need} asked; try again in {wait_s:.1f} s, or have its operator raise the limit",
+        limit=limit,
         rates=rates,
         retry_after_s=wait_s,
     )

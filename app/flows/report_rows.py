@@ -82,6 +82,7 @@ def as_plain(report: CostReport) -> dict[str, object]:
     return {
         "since": report.query.since.isoformat(),
         "until": report.query.until.isoformat(),
+        **({} if report.query.as_of is None else {"as_of": report.query.as_of.isoformat()}),
         "by": names,
         "lines": [
             {**dict(zip(names, line.group, strict=True)), **_flat(line.sums), COPIES: line.shadow}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from app.domain.errors import BadRequest
@@ -39,7 +39,9 @@ async def cost_report(book: ReportBook, query: CostQuery) -> CostReport:
     return compiled(query=query, lines=books.lines, by_hosting=books.by_hosting, ledger_charge=books.ledger_charge)
 
 
-def query_of(*, period: Period, by: str, cost_centres: frozenset[str] | None = None) -> CostQuery:
+def query_of(
+    *, period: Period, by: str, cost_centres: frozenset[str] | None = None, as_of: datetime | None = None
+) -> CostQuery:
     """The query for `by`, names of dimensions with commas between them; "" is the whole in one line.
 
     Raises BadRequest naming what may be grouped by.
@@ -56,4 +58,5 @@ def query_of(*, period: Period, by: str, cost_centres: frozenset[str] | None = N
         until=period.until,
         by=tuple(Dimension(name) for name in names),
         cost_centres=cost_centres,
+        as_of=as_of,
     )

@@ -12,6 +12,7 @@ from app.domain.ledger.account import Standing
 from app.domain.ledger.adjustment import Adjustment
 from app.domain.ledger.invariants import Checked
 from app.domain.ledger.month import ClosedMonth, Month, MonthPart, MonthsSeen
+from app.domain.ledger.receipt import Receipt
 from app.domain.money import ZERO, Nanodollars
 
 
@@ -171,4 +172,13 @@ class VerifyBook(Protocol):
     def checks(self, *, soft_accounts: Collection[str] = ()) -> AsyncIterator[Checked]:
         """One invariant after the other, in their order, on one snapshot; nothing is written. `soft_accounts` are those
         of budgets that may be overspent."""
+        ...
+
+
+class SuspectBook(Protocol):
+    """The requests whose usage cannot be true. Raises BooksAway."""
+
+    async def suspicious(self, *, since: datetime, most: int) -> Sequence[Receipt]:
+        """Those asked from `since` on (aware) with an attempt flagged `usage_suspect`, the newest first, at most
+        `most`; copies for shadows count."""
         ...

@@ -270,3 +270,15 @@ LATEST = f"""
   from (select * from receipt where request_id < $1 order by request_id desc limit $2) as found
  order by found.request_id desc
 """
+
+#: $1 only requests from this moment on, $2 the flag that one of their attempts has, $3 how many.
+FLAGGED = f"""
+{_AS_JSON}
+  from (select * from receipt as each
+         where each.at >= $1
+           and exists (select 1 from attempt
+                        where attempt.at = each.at and attempt.request_id = each.request_id
+                          and attempt.at >= $1 and attempt.kind = 'settled' and $2 = any (attempt.flags))
+         order by each.request_id desc limit $3) as found
+ order by found.request_id desc
+"""

@@ -13,6 +13,8 @@ from app.domain.ledger.report import SHADOW, CostLine, CostQuery, Dimension, Lat
 from app.domain.money import Nanodollars
 from app.ports import Books
 from app.storage.engine import Connection, Database
+from app.storage.ledger_book import bucket_edges_ms
+from app.storage.report_statements import LATENCY_AS_IT_WAS, LEDGER_CHARGE_AS_IT_WAS, USAGE_AS_IT_WAS
 from app.storage.tables import SUMS
 
 #: The proof reads every attempt of the period: some seconds for millions of them.
@@ -81,7 +83,8 @@ class PostgresReportBook:
             names = _COLUMNS_BY_KEY if by_key else _COLUMNS
             lines = await _lines(connection, query, columns=[names[each] for each in query.by], by_key=by_key)
             split = await _lines(connection, query, columns=[_SPLIT], by_key=by_key)
-            charge = await connection.fetchval(_LEDGER_CHARGE, *_period(query), timeout=READ_TIMEOUT_S)
+            ledger_charge = _LEDGER_CHARGE if query.as_of is None else LEDGER_CHARGE_AS_IT_WAS
+            charge = await connection.fetchval(ledger_charge, *_period(query), timeout=READ_TIMEOUT_S)
         return Books(
             lines=tuple(CostLine(group=group, sums=sums, shadow=shadow) for (group, shadow), sums in lines.items()),
             by_hosting={hosting: sums for ((hosting,), _), sums in split.items()},
@@ -94,6 +97,8 @@ async def _lines(
 ) -> Mapping[Line, Sums]:
     group = f"array[{', '.join(columns)}]::text[]"
     table, period = ("usage_day_key", _OF_DAYS) if by_key else ("usage_hour", _OF_HOURS)
+    if query.as_of is not None:
+        table = USAGE_AS_IT_WAS
     rows = await connection.fetch(
         f'select {group} as "group", shadow, {_SUMMED} from {table} where {period} group by 1, 2 order by 1, 2',
         *_period(query),
@@ -104,10 +109,13 @@ async def _lines(
 
 
 async def _histograms(connection: Connection, query: CostQuery, *, group: str) -> Mapping[Line, Histograms]:
+    edges = () if query.as_of is None else (bucket_edges_ms(),)
     rows = await connection.fetch(
-        f"""select {group} as "group", shadow, metric, bucket, sum(n)::bigint as n from latency_hour
+        f"""select {group} as "group", shadow, metric, bucket, sum(n)::bigint as n
+              from {"latency_hour" if query.as_of is None else LATENCY_AS_IT_WAS}
              where {_OF_HOURS} group by 1, 2, 3, 4 order by 1, 2, 3, 4""",
         *_period(query),
+        *edges,
         timeout=READ_TIMEOUT_S,
     )
     histograms: dict[Line, Histograms] = {}
@@ -121,8 +129,10 @@ def _line(row: Mapping[str, Any]) -> Line:
     return tuple(row["group"]), row["shadow"]
 
 
-def _period(query: CostQuery) -> tuple[object, object, object]:
-    return query.since, query.until, None if query.cost_centres is None else sorted(query.cost_centres)
+def _period(query: CostQuery) -> tuple[object, ...]:
+    centres = None if query.cost_centres is None else sorted(query.cost_centres)
+    of_now = (query.since, query.until, centres)
+    return of_now if query.as_of is None else (*of_now, query.as_of)
 
 
 def _sums(row: Mapping[str, Any], *, latency: Histograms) -> Sums:

@@ -70,8 +70,8 @@ class Spool:
         self._heads: dict[str, tuple[RequestFacts, Plan | Refusal, bytes]] = {}
         self._orphans: list[Orphan] = []
         self._told_of: set[Path] = set()
-        #: Homes of dead processes of which every record is booked, for whoever asks next.
-        self._booked_homes: list[str] = []
+        #: Of dead processes, by name: every record is booked, and whoever asks has not let the home go yet.
+        self._booked_homes: dict[str, Home] = {}
         self._bytes_elsewhere = 0
         self._more = asyncio.Event()
         self._look_around_at_s = clock.monotonic_s()
@@ -112,8 +112,8 @@ class Spool:
             await spool._look_around()
             yield spool
         finally:
-            for orphan in spool._orphans:
-                orphan.home.leave()
+            for home in (*(orphan.home for orphan in spool._orphans), *spool._booked_homes.values()):
+                home.leave()
             await keeper.close()
 
     @property
@@ -121,10 +121,14 @@ class Spool:
         """Names this process's own directory in the spool, and so its leases of budgets."""
         return self._keeper.log.name
 
-    def take_booked_homes(self) -> list[str]:
-        """Processes that are gone and whose every record is booked by now, each told once."""
-        booked, self._booked_homes = self._booked_homes, []
-        return booked
+    def booked_homes(self) -> list[str]:
+        """Processes that are gone and whose every record is booked by now. Each is told until `forget_home`, by the
+        next process too if this one dies before."""
+        return list(self._booked_homes)
+
+    def forget_home(self, name: str) -> None:
+        """Nothing that was kept under this name is open any more: its directory goes."""
+        self._booked_homes.pop(name).remove()
 
     # ── the journal ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -226,7 +230,7 @@ class Spool:
 
     async def adopt(self) -> int:
         """Take over what processes that are gone left behind; how many there were. Raises OSError."""
-        known = {self._keeper.log.name, *(orphan.home.name for orphan in self._orphans)}
+        known = {self._keeper.log.name, *(orphan.home.name for orphan in self._orphans), *self._booked_homes}
         replay = self._loop.run_in_executor(None, _adopted, self._directory, known, self._quarantine)
         try:
             adoption = await asyncio.shield(replay)
@@ -270,8 +274,8 @@ class Spool:
     def _part_with_finished_orphans(self) -> None:
         for orphan in [orphan for orphan in self._orphans if orphan.remaining == 0]:
             self._orphans.remove(orphan)
-            self._booked_homes.append(orphan.home.name)
-            orphan.remove()
+            orphan.remove_segments()
+            self._booked_homes[orphan.home.name] = orphan.home
         self._keeper.bytes_beside = self._bytes_elsewhere + sum(orphan.size_bytes for orphan in self._orphans)
 
     async def _look_around_if_due(self) -> None:

@@ -107,13 +107,12 @@ class Orphan:
         elif part.start == self._interrupted_shipped:
             self._interrupted_shipped = part.upto
 
-    def remove(self) -> None:
-        """Everything is shipped: delete the files, oldest first, and the home. What cannot be deleted is adopted and
-        sent again some time."""
+    def remove_segments(self) -> None:
+        """Everything is shipped: delete the files, oldest first. The home stays, for what else is kept under its name.
+        What cannot be deleted is adopted and sent again some time."""
         with contextlib.suppress(OSError):
             for segment in self._segments:
                 segment.delete()
-        self.home.remove()
 
     def _replay(self, path: Path, content: bytes, open_intents: dict[str, Interrupted]) -> None:
         segment = Segment.left_behind(path, end=len(content))

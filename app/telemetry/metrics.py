@@ -16,6 +16,7 @@ from app.domain.target import Hosting
 from app.domain.usage import UsageSource
 from app.telemetry import names
 from app.telemetry.exposition import Histogram, histograms, label_text, numbers
+from app.telemetry.money import MoneyMeter
 
 #: Label sets come from the policy's own names. Should edits of a long life make more than this, the rest is "other".
 MOST_SERIES: Final = 1000
@@ -46,6 +47,8 @@ class PrometheusReadings:
     the thread of its event loop. No registry is shared with anybody."""
 
     def __init__(self, gauges: Gauges, *, most_series: int = MOST_SERIES) -> None:
+        #: What budgets and limits did; told by those who know.
+        self.money = MoneyMeter()
         self._gauges = gauges
         self._most_series = most_series
         self._series: dict[tuple[object, ...], _Series] = {}
@@ -159,6 +162,7 @@ class PrometheusReadings:
             names.SHADOWS, ((label_text(names.SHADOWS.labels, (result,)), count) for result, count in copies.items())
         )
         yield from numbers(names.LOG_DROPPED, [("", gauges.log_lines_dropped())])
+        yield from self.money.lines()
 
 
 class _Series:

@@ -190,3 +190,27 @@ LOG_DROPPED: Final = Family(
     help="Log lines dropped because the sink did not take them in time.",
     type="counter",
 )
+BUDGET_REFUSALS: Final = Family(
+    name="breakeven_budget_refusals_total",
+    help="Requests answered 402, by the budget that had no room.",
+    type="counter",
+    labels=("budget",),
+)
+LIMIT_REFUSALS: Final = Family(
+    name="breakeven_limit_refusals_total",
+    help="Requests answered 429 by our own limits, by whose limit it was (key, team) and of what (requests, tokens).",
+    type="counter",
+    labels=("limit",),
+)
+BUDGET_USED: Final = Family(
+    name="breakeven_budget_used_ratio",
+    help="The part of a budget that is spent in its present period; above 1 when it is overspent.",
+    type="gauge",
+    labels=("budget",),
+)
+ALERTS: Final = Family(
+    name="breakeven_alerts_total",
+    help="Alerts of budgets: raised, delivered, failed (attempts), dead (given up).",
+    type="counter",
+    labels=("result",),
+)

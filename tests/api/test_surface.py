@@ -12,6 +12,7 @@ import pytest
 from app.api.cold import ColdRooms, Readiness, cold_app
 from app.api.hot import HotRoutes
 from app.api.reply import AsgiReply
+from app.domain.errors import BreakevenError, ModelUnknown
 from app.domain.keys import PEPPER_BYTES, Pepper, Peppers, key_id_of, write_key
 from app.domain.money import Nanodollars
 from app.live.keys import KnownKeys
@@ -46,6 +47,7 @@ class Surface:
         )
         self.ledger = MemoryLedgerBook()
         self.bugs: list[BaseException] = []
+        self.refused: list[BreakevenError] = []
         rooms = ColdRooms(
             gateway=house.gateway,
             keys=keys,
@@ -61,6 +63,7 @@ class Surface:
             ids=RandomIds(),
             body_limit_bytes=1000,
             report_bug=lambda request_id, bug: self.bugs.append(bug),
+            refused=self.refused.append,
         )
 
     async def ask(
@@ -105,6 +108,14 @@ async def test_a_body_that_grows_over_the_limit_is_refused_though_it_declared_no
     assert (status, headers["connection"]) == (413, "close")
     status, _, _ = await surface.ask("POST", "/v1/chat/completions", headers=[(b"content-length", b"1001")])
     assert status == 413
+
+
+async def test_whoever_counts_refusals_is_told_of_every_error_and_of_no_answer() -> None:
+    surface = Surface(a_house())
+    await surface.ask("POST", "/v1/chat/completions", json.dumps(HELLO).encode())
+    assert surface.refused == []
+    await surface.ask("POST", "/v1/chat/completions", json.dumps({**HELLO, "model": "nobody"}).encode())
+    assert [type(error) for error in surface.refused] == [ModelUnknown]
 
 
 async def test_a_caller_who_leaves_gets_nothing_more_and_its_work_is_cancelled() -> None:

@@ -10,6 +10,7 @@ import csv
 import io
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,18 @@ def test_requests_are_shown_in_full_and_in_rows(desk: HereAtOnce) -> None:
     missing = desk("requests", "show", "no-such-id")
     assert missing.status == 1
     assert missing.err.startswith("breakeven: the ledger has no request 'no-such-id'")
+
+
+def test_requests_with_impossible_usage_are_listed_with_what_was_wrong(desk: HereAtOnce) -> None:
+    now_us = time.time_ns() // 1000
+    wrong = a_receipt(an_attempt(flags=("usage_suspect", "usage_over_cap")), at_us=now_us)
+    sound_id = REQUEST_ID[:-1] + "2"
+    sound = a_receipt(an_attempt(attempt_id=f"{sound_id}/1"), request_id=sound_id, at_us=now_us)
+    book(desk.url, wrong, sound)
+    assert desk("requests", "suspicious", "--json").value == [receipt_view(wrong)]
+    told = desk("requests", "suspicious").out
+    assert "over_cap" in told
+    assert sound_id not in told
 
 
 def test_new_requests_are_followed_as_they_come(desk: HereAtOnce) -> None:

@@ -24,9 +24,12 @@ from app.live.keys import KnownOperator
 from app.live.policy_slot import PolicyStatus
 from app.storage.receipt_json import encode
 from tests.archive import Cellar
+from tests.fakes.alert_book import MemoryAlertBook
+from tests.fakes.budget_book import MemoryBudgetBook
 from tests.fakes.key_book import MemoryKeyBook
 from tests.fakes.ledger_book import MemoryLedgerBook
 from tests.fakes.report_book import MemoryReportBook
+from tests.fakes.spend_book import MemorySpendBook
 from tests.fakes.team_book import MemoryTeamBook
 from tests.makers import CARD, NOON, a_policy
 
@@ -52,6 +55,7 @@ class House:
     ledger: MemoryLedgerBook = field(default_factory=MemoryLedgerBook)
     keys: MemoryKeyBook = field(default_factory=MemoryKeyBook)
     teams: MemoryTeamBook = field(default_factory=MemoryTeamBook)
+    alerts: MemoryAlertBook = field(default_factory=MemoryAlertBook)
     policy: Policy = field(default_factory=a_policy)
     fleet: dict[str, TargetSeen] = field(default_factory=lambda: {"home": TargetSeen(rate_card=CARD)})
     status: PolicyStatus | None = None
@@ -66,6 +70,9 @@ class House:
             clock=NoonClock(),
             ledger=self.ledger,
             reports=MemoryReportBook(self.ledger),
+            budgets=MemoryBudgetBook(self.ledger),
+            spend=MemorySpendBook(self.ledger),
+            alerts=self.alerts,
             keys=self.keys,
             teams=self.teams,
             peppers=PEPPERS,
@@ -80,6 +87,7 @@ class House:
 
     def away(self, gone: bool = True) -> None:
         self.ledger.away = self.keys.away = self.teams.away = self.cellar.history.away = gone
+        self.alerts.away = gone
 
     async def book(self, *receipts: Receipt) -> None:
         assert await self.ledger.book([encode(receipt) for receipt in receipts]) == len(receipts)

@@ -25,6 +25,8 @@ ROUTES = {
     ("GET", "/api/reports/cost"): OperatorOnly,
     ("GET", "/api/requests"): OperatorOnly,
     ("GET", "/api/requests/{request_id}"): OperatorOnly,
+    ("GET", "/api/budgets"): OperatorOnly,
+    ("GET", "/api/budgets/alerts"): OperatorOnly,
     ("GET", "/api/keys"): OperatorOnly,
     ("POST", "/api/keys"): OperatorOnly,
     ("DELETE", "/api/keys/{key_id}"): OperatorOnly,

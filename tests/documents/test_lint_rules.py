@@ -71,7 +71,6 @@ FAULTS: dict[str, tuple[str, str, str, str, str, str, str]] = {
     "a step at no part": ("every: month", "every: month, past: {much: {prefer: cheapest}}", "64:82", "error", "name", "a part of the budget", ""),
     "a step that refuses early": ("every: month", "every: month, past: {0.9: refuse}", "64:87", "error", "early-refusal", "not at 0.9", "1.0: refuse"),
     "a step that does nothing": ("every: month", "every: month, past: {0.9: {}}", "64:87", "error", "empty-step", "changes nothing", "`only` or `prefer`"),
-    "a warning that nobody sends": ("every: month", "every: month, warn_at: [0.5]", "64:84", "warning", "not-yet", "no warning is sent yet", "breakeven budget list"),
     "a budget for no period": ("every: month", "every: year", "64:68", "error", "word", '"year"', "day, month, week"),
     "a budget of nothing": ("usd: 500.5", "usd: 0", "64:54", "error", "shape", "0 is out of range", ""),
     "a budget of somebody unheard of": ("of: {team: research,", "of: {teams: research,", "64:19", "error", "unknown-key", "in budgets.research.of", '"team"'),
@@ -141,4 +140,4 @@ def test_defaults_are_written_once() -> None:
 
 def test_a_warning_that_is_given_twice_is_an_error() -> None:
     found = {finding.code for finding in findings_of(whole("every: month", "every: month, warn_at: [0.5, 0.5]"))}
-    assert found == {"duplicate-warning", "not-yet"}
+    assert found == {"duplicate-warning"}

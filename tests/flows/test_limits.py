@@ -116,13 +116,15 @@ async def test_a_refusal_names_the_limit_and_when_there_is_room_and_counts_nothi
         with pytest.raises(RateLimited, match=r"key abcdefgh: 100 tokens per minute .* 10 left, 40 asked") as caught:
             await gate.admit(CALLER, tokens=40)
         assert caught.value.retry_after_s == pytest.approx(18.0, abs=2.0)
+        assert caught.value.limit == "key tokens"
         assert [(rate.kind, rate.left) for rate in caught.value.rates] == [
             (RateKind.REQUESTS, 1),
             (RateKind.TOKENS, 10),
         ]
         await gate.admit(CALLER, tokens=1)
-        with pytest.raises(RateLimited, match='team "research": 2 requests per minute'):
+        with pytest.raises(RateLimited, match='team "research": 2 requests per minute') as of_the_team:
             await gate.admit(CALLER, tokens=1)
+        assert of_the_team.value.limit == "team requests"
 
 
 async def test_a_request_over_the_whole_limit_is_told_that_waiting_is_no_use() -> None:
@@ -130,7 +132,7 @@ async def test_a_request_over_the_whole_limit_is_told_that_waiting_is_no_use() -
     async with kept(gate, book=book):
         with pytest.raises(RateLimited, match=r"too large .* about 101 tokens") as caught:
             await gate.admit(CALLER, tokens=101)
-        assert caught.value.retry_after_s is None
+        assert (caught.value.retry_after_s, caught.value.limit) == (None, "key tokens")
         assert book.taken == 0
 
 

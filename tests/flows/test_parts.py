@@ -7,12 +7,13 @@ from decimal import Decimal
 import pytest
 
 from app.domain.errors import FaultKind, TargetFailure
+from app.domain.ledger.receipt import Attempt
 from app.domain.metering.measurement import Outcome
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Machine
-from app.domain.usage import Usage
+from app.domain.usage import Usage, UsageSource
 from app.flows.dispatch import too_long
-from app.flows.draft import OpenAttempt, ReceiptDraft
+from app.flows.draft import CHECKPOINT_TOKENS, OpenAttempt, ReceiptDraft
 from app.flows.gateway import Gateway
 from app.flows.rates import refresh_rates
 from app.flows.relay import fetch
@@ -53,6 +54,38 @@ def test_a_failure_without_work_is_free_and_keeps_its_reason() -> None:
     gone = TargetFailure("nobody listens", kind=FaultKind.REFUSED_CONNECTION, target="home")
     closed = draft.close_attempt(attempt, outcome=Outcome.REFUSED, now_s=11.0, failure=gone)
     assert (closed.charge, closed.fault, closed.fault_message) == (0, "refused_connection", "nobody listens")
+
+
+def _left_unseen(*, cap: int | None = None, most: int | None = None, context: int | None = None) -> Attempt:
+    draft = ReceiptDraft(
+        facts=some_facts(stream=False, output_tokens_most=most, n=2),
+        at_us=1_000_000,
+        started_s=10.0,
+        caller_label=None,
+        policy_digest="d",
+        decision=a_plan(),
+    )
+    target = a_target(context_tokens=context)
+    attempt = draft.begin_attempt(target=target, price=CARD, now_s=10.5, now_us=1_500_000, output_tokens_cap=cap)
+    return draft.close_attempt(attempt, outcome=Outcome.ABANDONED, now_s=11.0)
+
+
+def test_a_whole_answer_left_unseen_counts_as_its_cap_for_every_choice() -> None:
+    left = _left_unseen(most=50, context=1000)
+    assert (left.usage.output, left.usage_source, left.flags) == (100, UsageSource.HOLD, ("usage_estimated",))
+
+
+def test_a_whole_answer_left_unseen_that_nothing_caps_or_holds_counts_as_its_intent() -> None:
+    for left in (_left_unseen(), _left_unseen(context=1000)):
+        assert (left.usage.output, left.usage_source) == (CHECKPOINT_TOKENS, UsageSource.CHECKPOINT)
+
+
+def test_a_whole_answer_that_its_target_failed_is_not_charged_as_if_it_had_come() -> None:
+    draft, _ = _draft()
+    attempt = draft.begin_attempt(target=a_target(), price=CARD, now_s=10.5, now_us=1_500_000)
+    cut = TargetFailure("cut", kind=FaultKind.CUT, target="home")
+    closed = draft.close_attempt(attempt, outcome=Outcome.BROKEN, now_s=11.0, failure=cut)
+    assert (closed.usage.output, closed.usage_source) == (0, UsageSource.GATEWAY_ESTIMATE)
 
 
 def test_a_row_shows_the_prices_that_applied_and_what_they_could_not_be_sure_of() -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from dataclasses import replace
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -251,3 +252,16 @@ async def test_a_correction_waits_for_an_account_that_is_being_opened(database: 
     (standing,) = await book.standings([wanting()])
     assert standing is not None
     assert standing.spent == 3
+
+
+async def test_finance_sees_what_is_held_and_what_is_lost_of_a_budget(database: Database, books_url: str) -> None:
+    book = PostgresBudgetBook(database, lease_s=0.001)
+    dollar = 1_000_000_000
+    budget = a_budget(amount=10 * dollar)
+    await book.lease([wanting(budget, need=3 * dollar)], holder="gone")
+    await asyncio.sleep(0.01)
+    await book.sweep()
+    await PostgresBudgetBook(database).lease([wanting(budget, need=2 * dollar)], holder="here")
+    await PostgresBudgetBook(database).lease([wanting(a_budget("empty"))], holder="here")
+    rows = await said(books_url, "select name, amount_usd, held_usd, lost_usd from finance_budgets order by name")
+    assert [tuple(row) for row in rows] == [("b", 10, 2, 3), ("empty", Decimal("0.000001"), 0, 0)]

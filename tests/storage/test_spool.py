@@ -169,6 +169,22 @@ async def test_two_spools_in_one_directory_do_not_touch_each_others_records(tmp_
         assert await everything(second) == [settled(2)]
 
 
+async def test_a_booked_home_is_told_to_the_next_process_if_this_one_dies_before_it_was_forgotten(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as gone:
+        await keep(gone, 1)
+    for _ in range(2):
+        async with opened(tmp_path) as heir:
+            await everything(heir)
+            assert gone.home in heir.booked_homes()
+    async with opened(tmp_path) as heir:
+        for name in heir.booked_homes():
+            heir.forget_home(name)
+        assert heir.booked_homes() == []
+    assert files(tmp_path / "homes", "*") == []
+
+
 async def test_a_neighbour_that_dies_is_adopted_within_a_few_seconds_by_whoever_ships(tmp_path: Path) -> None:
     clock = HandClock()
     notices: list[str] = []
@@ -181,6 +197,8 @@ async def test_a_neighbour_that_dies_is_adopted_within_a_few_seconds_by_whoever_
         await survivor.wait_for_more()
         assert survivor.depth == 2
         assert await everything(survivor) == [settled(1), intended(2)]
+        (gone,) = survivor.booked_homes()
+        survivor.forget_home(gone)
     assert "2 receipts to ship, 1 of them interrupted" in notices[0]
     assert files(tmp_path / "homes", "*") == []
 

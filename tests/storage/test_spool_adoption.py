@@ -236,7 +236,9 @@ def no_descriptors_left() -> Iterator[None]:
 async def test_a_removed_orphan_leaves_no_trace(tmp_path: Path) -> None:
     orphan = adopted(tmp_path, receipt(1), intent(2))
     await shipped(orphan)
-    orphan.remove()
+    orphan.remove_segments()
+    assert orphan.home.segment_paths() == []
+    orphan.home.remove()
     assert not orphan.home.path.exists()
 
 

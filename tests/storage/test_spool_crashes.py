@@ -87,7 +87,7 @@ def test_after_kill_9_everything_acknowledged_is_there_and_everything_begun_is_i
     receipts = adopted(tmp_path)
     check(lines, receipts)
     assert adopted(tmp_path) == []
-    assert files(tmp_path / HOMES, "*") == []
+    assert files(tmp_path / HOMES, "*/*.seg") == []
     assert files(tmp_path / "quarantine", "*") == []
 
 

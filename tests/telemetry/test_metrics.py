@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.domain.errors import BudgetExceeded, RateLimited
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
@@ -23,7 +24,7 @@ from app.flows.ship import ShippingWatcher
 from app.ports import Readings
 from app.telemetry import names
 from app.telemetry.metrics import Gauges, PrometheusReadings
-from tests.makers import REQUEST_ID, a_receipt, an_attempt, some_facts
+from tests.makers import NOON, REQUEST_ID, a_receipt, an_attempt, some_facts
 from tests.random_receipts import receipts
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -284,6 +285,9 @@ def test_every_family_on_the_page_of_names_is_exposed() -> None:
     subject.books_answered()
     subject.loop_lagged(0.0)
     subject.settled(a_receipt(an_attempt(number=2, usage_source=UsageSource.CHECKPOINT)))
+    subject.money.budgets_used({"all": 0.5})
+    subject.money.refused(BudgetExceeded("no room", budget="all", resets_at=NOON))
+    subject.money.refused(RateLimited("slowly", limit="key requests"))
     text = subject.text().decode()
     families = [each for each in vars(names).values() if isinstance(each, names.Family)]
     assert len(families) > 20

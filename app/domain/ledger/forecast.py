@@ -7,6 +7,7 @@ from typing import Final
 
 #: Fewer days say too little (finance tools ask for as many).
 LEAST: Final = timedelta(days=3)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def used_up_at(*, spent: int, amount: int, begin: datetime, end: datetime, at: datetime) -> datetime | None:
@@ -19,6 +20,6 @@ def used_up_at(*, spent: int, amount: int, begin: datetime, end: datetime, at: d
     so_far = at - begin
     if so_far < LEAST or spent <= 0:
         return None
-    # Whole microseconds, so that no float meets money.
-    moment = begin + (so_far * amount) / spent
-    return moment if moment < end else None
+    # Whole microseconds, so that no float meets money, and plain integers: a timedelta times nanodollars overflows.
+    whole_us = so_far // _MICROSECOND * amount // spent
+    return begin + whole_us * _MICROSECOND if whole_us < (end - begin) // _MICROSECOND else None

@@ -54,6 +54,8 @@ class CostQuery:
     by: tuple[Dimension, ...] = ()
     #: Only these cost centres; None: all.
     cost_centres: frozenset[str] | None = None
+    #: Only what was booked before this moment (aware): the report as it was then. None: all that is booked.
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ def checked(query: CostQuery) -> CostQuery:
     """The query, if the books can answer it exactly. Raises ValueError, saying what to ask instead."""
     if query.since.tzinfo is None or query.until.tzinfo is None:
         raise ValueError("a report's period needs a timezone: give `since` and `until` as aware times")
+    if query.as_of is not None and query.as_of.tzinfo is None:
+        raise ValueError("the moment of an earlier report needs a timezone: give `as_of` as an aware time")
     if query.since > query.until:
         raise ValueError(f"the period ends ({query.until}) before it begins ({query.since}): swap the two")
     by_key = Dimension.KEY in query.by

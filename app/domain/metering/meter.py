@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from app.domain.metering import estimate
 from app.domain.metering.measurement import Measurement
-from app.domain.usage import NOTHING, Usage, UsageSource
+from app.domain.usage import NOTHING, Usage, UsageLimits, UsageSource
 
-USAGE_SUSPECT = "usage_suspect"
 USAGE_ESTIMATED = "usage_estimated"
 #: JSON around the text of an answer that is not streamed: ids, roles, finish reason.
 WHOLE_ENVELOPE_BYTES = 300
@@ -22,14 +21,18 @@ class Meter:
         "_content_events",
         "_first_s",
         "_last_s",
+        "_limits",
         "_prompt_estimate",
+        "_reported_bytes",
+        "_reported_events",
         "_started_s",
         "_usage",
         "_usage_is_final",
     )
 
-    def __init__(self, *, started_s: float, prompt_estimate: int) -> None:
+    def __init__(self, *, started_s: float, prompt_estimate: int, limits: UsageLimits | None = None) -> None:
         self._started_s = started_s
+        self._limits = limits
         self._prompt_estimate = prompt_estimate
         self._first_s: float | None = None
         self._last_s: float | None = None
@@ -37,6 +40,8 @@ class Meter:
         self._content_bytes = 0
         self._usage: Usage | None = None
         self._usage_is_final = True
+        self._reported_events = 0
+        self._reported_bytes = 0
 
     @property
     def content_events(self) -> int:
@@ -62,14 +67,18 @@ class Meter:
     def saw_usage(self, usage: Usage, *, is_final: bool = True) -> None:
         """The target reported usage; the last report stands. `is_final` False: the answer was not at its end yet."""
         self._usage, self._usage_is_final = usage, is_final
+        self._reported_events, self._reported_bytes = self._content_events, self._content_bytes
 
     def estimated_output(self) -> int:
         """Output tokens delivered so far, from sizes."""
         return estimate.output_tokens(content_events=self._content_events, content_bytes=self._content_bytes)
 
-    def read(self, *, at_s: float, worked: bool = True) -> Measurement:
-        """The measurement if the attempt ended at `at_s`. `worked` False: the target did nothing that it would bill."""
-        usage, source, flags = self._counted(worked=worked)
+    def read(self, *, at_s: float, worked: bool = True, unseen: tuple[int, UsageSource] | None = None) -> Measurement:
+        """The measurement if the attempt ended at `at_s`. `worked` False: the target did nothing that it would bill.
+
+        `unseen`: output tokens to assume, and whose count that is, if nothing of the answer was seen.
+        """
+        usage, source, flags = self._counted(worked=worked, unseen=unseen)
         return Measurement(
             usage=usage,
             usage_source=source,
@@ -80,19 +89,34 @@ class Meter:
             flags=flags,
         )
 
-    def _counted(self, *, worked: bool) -> tuple[Usage, UsageSource, tuple[str, ...]]:
+    def _counted(
+        self, *, worked: bool, unseen: tuple[int, UsageSource] | None
+    ) -> tuple[Usage, UsageSource, tuple[str, ...]]:
         if self._usage is not None:
-            usage, suspect = self._usage.believable()
-            flags = (USAGE_SUSPECT,) if suspect else ()
+            usage, flags = self._usage.believable(self._limits)
             if self._usage_is_final:
                 return usage, UsageSource.PROVIDER_FINAL, flags
-            # What passed after the report is not in it.
-            output = max(usage.output, self.estimated_output())
-            return replace(usage, output=output), UsageSource.PROVIDER_PARTIAL, (*flags, USAGE_ESTIMATED)
+            # What passed after the report is not in it; and an event is a token at least.
+            since = estimate.output_tokens(
+                content_events=self._content_events - self._reported_events,
+                content_bytes=self._content_bytes - self._reported_bytes,
+            )
+            passed = replace(usage, output=max(usage.output + since, self._content_events))
+            return self._possible(passed), UsageSource.PROVIDER_PARTIAL, (*flags, USAGE_ESTIMATED)
         if not worked:
             return NOTHING, UsageSource.NOTHING_SENT, ()
-        guessed = Usage(prompt=self._prompt_estimate, output=self.estimated_output())
-        return guessed, UsageSource.GATEWAY_ESTIMATE, (USAGE_ESTIMATED,)
+        output, source = self.estimated_output(), UsageSource.GATEWAY_ESTIMATE
+        if output == 0 and unseen is not None:
+            output, source = unseen
+        guessed = Usage(prompt=self._prompt_estimate, output=output)
+        return self._possible(guessed), source, (USAGE_ESTIMATED,)
+
+    def _possible(self, guessed: Usage) -> Usage:
+        """An estimate is no larger than what can have been used, and so than what was held."""
+        if self._limits is None or self._limits.hold(guessed):
+            return guessed
+        prompt, output = self._limits.within(guessed)
+        return replace(guessed, prompt=prompt, output=max(output, min(guessed.output, self._content_events)))
 
     def _tpot_s(self, output_tokens: int) -> float | None:
         if self._first_s is None or self._last_s is None or output_tokens < 2 or self._content_events < 2:

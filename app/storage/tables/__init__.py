@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.storage.tables.alerts import ALERT
 from app.storage.tables.budgets import BUDGET_ACCOUNT, BUDGET_GONE, BUDGET_LEASE
 from app.storage.tables.keys import RATE_BUCKET, RATE_PROCESS, TEAM, VIRTUAL_KEY
 from app.storage.tables.ledger import ADJUSTMENT, ENTRY, MONTH_CLOSE, MONTH_SEAL, POSTING
@@ -20,6 +21,7 @@ from app.storage.tables.receipts import (
 
 __all__ = [
     "ADJUSTMENT",
+    "ALERT",
     "ATTEMPT",
     "BUDGET_ACCOUNT",
     "BUDGET_GONE",

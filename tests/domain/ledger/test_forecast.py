@@ -32,3 +32,9 @@ def day(number: int) -> datetime:
 )
 def test_it_goes_on_as_before_and_says_nothing_too_early(spent: int, at: datetime, ends: datetime | None) -> None:
     assert used_up_at(spent=spent, amount=1_000, begin=BEGIN, end=END, at=at) == ends
+
+
+def test_sums_of_thousands_of_dollars_are_no_harder_than_small_ones() -> None:
+    dollar = 1_000_000_000
+    assert used_up_at(spent=50_000 * dollar, amount=100_000 * dollar, begin=BEGIN, end=END, at=day(10)) == day(20)
+    assert used_up_at(spent=1, amount=9 * 10**18, begin=BEGIN, end=END, at=day(10)) is None

@@ -4,8 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.metering.meter import USAGE_ESTIMATED, USAGE_SUSPECT, Meter
-from app.domain.usage import Usage, UsageSource
+from app.domain.metering.meter import USAGE_ESTIMATED, Meter
+from app.domain.usage import (
+    USAGE_NEGATIVE,
+    USAGE_OVER_CAP,
+    USAGE_PART_OVER_WHOLE,
+    USAGE_SUSPECT,
+    Usage,
+    UsageLimits,
+    UsageSource,
+)
 
 
 def test_ttft_runs_from_dispatch_to_the_first_content_and_tpot_over_the_rest() -> None:
@@ -47,7 +55,7 @@ def test_impossible_usage_is_clamped_and_flagged() -> None:
     meter.saw_usage(Usage(prompt=10, output=-3, cached=99))
     read = meter.read(at_s=1)
     assert read.usage == Usage(prompt=10, output=0, cached=10)
-    assert read.flags == (USAGE_SUSPECT,)
+    assert read.flags == (USAGE_SUSPECT, USAGE_NEGATIVE, USAGE_PART_OVER_WHOLE)
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 100)), max_size=50))
@@ -68,3 +76,41 @@ def test_a_report_before_the_end_counts_as_partial_and_never_below_what_was_deli
     assert read.flags == (USAGE_ESTIMATED,)
     meter.saw_usage(Usage(prompt=11, output=8))
     assert meter.read(at_s=0.3).usage_source is UsageSource.PROVIDER_FINAL
+
+
+def test_a_partial_report_is_added_to_only_by_what_passed_after_it() -> None:
+    meter = Meter(started_s=0.0, prompt_estimate=9)
+    meter.saw_content(events=2, content_bytes=4000, at_s=0.1)
+    meter.saw_usage(Usage(prompt=11, output=300), is_final=False)
+    meter.saw_content(events=1, content_bytes=40, at_s=0.2)
+    assert meter.read(at_s=0.3).usage == Usage(prompt=11, output=310)
+
+
+def test_counts_larger_than_possible_are_clamped_reported_or_estimated() -> None:
+    limits = UsageLimits(prompt_most=40, output_most=20)
+    meter = Meter(started_s=0.0, prompt_estimate=50, limits=limits)
+    meter.saw_content(events=2, content_bytes=400, at_s=0.1)
+    assert meter.read(at_s=0.3).usage == Usage(prompt=40, output=20)
+    meter.saw_usage(Usage(prompt=30, output=21))
+    read = meter.read(at_s=0.3)
+    assert (read.usage, read.flags) == (Usage(prompt=30, output=20), (USAGE_SUSPECT, USAGE_OVER_CAP))
+
+
+def test_an_estimate_is_never_below_what_was_delivered_even_over_the_cap() -> None:
+    meter = Meter(started_s=0.0, prompt_estimate=5, limits=UsageLimits(output_most=2))
+    meter.saw_content(events=3, content_bytes=100, at_s=0.1)
+    assert meter.read(at_s=0.3).usage == Usage(prompt=5, output=3)
+
+
+def test_what_is_assumed_of_an_unseen_answer_gives_way_to_anything_that_was_seen() -> None:
+    meter = Meter(started_s=0.0, prompt_estimate=5)
+    unseen = (64, UsageSource.HOLD)
+    read = meter.read(at_s=1, unseen=unseen)
+    assert (read.usage, read.usage_source, read.flags) == (
+        Usage(prompt=5, output=64),
+        UsageSource.HOLD,
+        ("usage_estimated",),
+    )
+    assert meter.read(at_s=1, worked=False, unseen=unseen).usage_source is UsageSource.NOTHING_SENT
+    meter.saw_content(events=3, content_bytes=4, at_s=1)
+    assert meter.read(at_s=1, unseen=unseen).usage_source is UsageSource.GATEWAY_ESTIMATE
