@@ -33,7 +33,7 @@ class Row:
     provider: str = ""
 
 
-def read_rows(name: str, lines: Iterable[str]) -> Iterator[Row]:
+def read_rows(name: str, lines: Iterable[str], *, most: int = LINES_MOST) -> Iterator[Row]:
     """The rows of one file, in its order. Raises BadRequest, with file and line, for what cannot be read."""
     text = iter(lines)
     begin: list[str] = []
@@ -46,8 +46,8 @@ def read_rows(name: str, lines: Iterable[str]) -> Iterator[Row]:
     everything = chain(begin, text)
     rows = _json_rows(name, everything) if begin[-1].lstrip()[0] in "{[" else _csv_rows(name, everything)
     for count, row in enumerate(rows, 1):
-        if count > LINES_MOST:
-            raise BadRequest(f"{name}: more than {LINES_MOST:,} lines: export a part of the period", param="file")
+        if count > most:
+            raise BadRequest(f"{name}: more than {most:,} lines: export a part of the period", param="file")
         yield row
 
 
