@@ -68,7 +68,7 @@ def provider(
     first: Annotated[
         str | None, typer.Option("--from", help="The first period: 2026-11, 2026-11-23 … (UTC); the export's when out.")
     ] = None,
-    last: Annotated[str | None, typer.Option("--to", help="The last period, included.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The last period, included; today when left out.")] = None,
     project: Annotated[list[str] | None, typer.Option(help="Only this project of the export; may be repeated.")] = None,
     largest: Annotated[int, typer.Option(min=0, max=1000, help="How many single requests are listed.")] = _LARGEST,
     json: AsJson = False,
