@@ -143,6 +143,8 @@ def _steps(ours: OurCall, billed: BilledCall, *, other_tier: bool) -> Iterator[t
         usage = replace(usage, tier=_tier(billed.tier or ""))
         yield Cause.TIER, usage
     told = billed.tokens.over(usage)
+    if told == usage:
+        return
     if ours.is_estimated:
         yield Cause.ESTIMATE, told
         return
