@@ -19,6 +19,7 @@ from app.flows.calibrate import Measuring, calibrate
 from app.flows.policy_archive import PolicyArchive
 from app.ports import Clock, KeyBook, LedgerBook, RatesBook, ReportBook, SpendBook
 from app.ports.alerts import AlertBook
+from app.ports.billing import CallBook
 from app.ports.corrections import RatedBook
 from app.ports.keys import TeamBook
 from app.ports.ledger import AdjustmentBook, BudgetBook, MonthBook, SuspectBook, VerifyBook
@@ -31,6 +32,7 @@ from app.settings import Settings
 from app.storage.adjustment_book import PostgresAdjustmentBook
 from app.storage.alert_book import PostgresAlertBook
 from app.storage.budget_book import PostgresBudgetBook
+from app.storage.call_book import PostgresCallBook
 from app.storage.engine import Database
 from app.storage.key_book import PostgresKeyBook
 from app.storage.ledger_book import PostgresLedgerBook
@@ -65,6 +67,7 @@ class Office:
     prices: PriceBook
     adjustments: AdjustmentBook
     rated: RatedBook
+    calls: CallBook
     #: Policies by name and digest, and past decisions.
     archive: PolicyArchive
     clock: Clock
@@ -94,6 +97,7 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
                 prices=PostgresPriceBook(database),
                 adjustments=PostgresAdjustmentBook(database),
                 rated=PostgresRatedBook(database),
+                calls=PostgresCallBook(database),
                 archive=policy_archive(settings, database),
                 clock=SystemClock(),
                 peppers=PepperFile(settings.data / "pepper", random_bytes=random_bytes).open(),

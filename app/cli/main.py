@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "requests": ("app.cli.requests", "See single requests: where they went, why, and what they cost."),
     "report": ("app.cli.report", "Sum up the ledger."),
     "month": ("app.cli.month", "Close months of the ledger, and prove that closed ones never changed."),
+    "reconcile": ("app.cli.reconcile", "Hold the books against what others say that they bill."),
     "budget": ("app.cli.budget", "See budgets: what is spent, what is held, when they end."),
     "verify": ("app.cli.verify", "Check what must always hold of the books."),
     "calibrate": ("app.cli.calibrate", "Measure how fast a self-hosted target is, and so what its tokens cost."),

@@ -7,7 +7,7 @@ Everything that can go wrong on the way becomes one of two answers: `BooksAway` 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -40,6 +40,12 @@ _CONTENT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncp
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
 
 
+class Cursor(Protocol):
+    """Rows that stay at the server until they are asked for."""
+
+    async def fetch(self, most: int, *, timeout: float | None = None) -> Sequence[Any]: ...
+
+
 class Connection(Protocol):
     """The part of a connection that the books use."""
 
@@ -48,6 +54,10 @@ class Connection(Protocol):
     async def fetch(self, statement: str, *values: object, timeout: float | None = None) -> Sequence[Any]: ...
 
     async def fetchval(self, statement: str, *values: object, timeout: float | None = None) -> Any: ...
+
+    def cursor(self, statement: str, *values: object, timeout: float | None = None) -> Awaitable[Cursor]:
+        """Inside a transaction; its rows come a batch at a time."""
+        ...
 
     def transaction(
         self, *, isolation: str | None = None, readonly: bool = False
