@@ -55,6 +55,7 @@ _FAILED: dict[FaultKind, tuple[int, str]] = {
     FaultKind.MONEY_GONE: (503, _SERVER),
     FaultKind.AUTH: (502, _SERVER),
     FaultKind.CONTEXT_OVERFLOW: (400, _INVALID),
+    FaultKind.CONTENT_REFUSED: (400, _INVALID),
     FaultKind.BAD_REQUEST: (400, _INVALID),
     FaultKind.NOT_FOUND: (502, _SERVER),
     FaultKind.SERVER_ERROR: (502, _SERVER),

@@ -38,6 +38,7 @@ from app.live.fleet import Fleet
 from app.live.keys import KnownKeys
 from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
+from app.live.retry_budget import RetryBudget
 from app.live.shadows import Shadows
 from app.ports import BooksAway, LedgerBook, Provider
 from app.providers.credentials import NamedCredentials
@@ -141,7 +142,8 @@ class _Rooms:
 @contextlib.asynccontextmanager
 async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: LineSink) -> AsyncIterator[_Rooms]:
     seams = Seams.of(settings.crash_at)
-    fleet = Fleet(has_credential=_credentials(settings).is_present, today=clock.today)
+    fleet = Fleet(has_credential=_credentials(settings).is_present, today=clock.today, notice=LOG.warning)
+    retries = RetryBudget()
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
         calling, rates_book = callers(settings, url, database, clock=clock), PostgresRatesBook(database)
@@ -153,7 +155,7 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
         client = seams.client()
         stack.push_async_callback(client.close)
         shadows: Shadows[Copy] = Shadows()
-        metrics = _metrics(policy, fleet, spool, sink, shadows)
+        metrics = _metrics(policy, fleet, spool, sink, shadows, retries)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
         our_money = money(database, spool, clock=clock, policy=policy)
@@ -169,6 +171,7 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
             recent=RecentReceipts(),
             status_of=status_of,
             shadows=shadows,
+            retries=retries,
             closed=lambda: _closed(settings, metrics),
         )
         ledger = PostgresLedgerBook(database)
@@ -222,13 +225,15 @@ def _spool(settings: Settings, clock: SystemClock) -> contextlib.AbstractAsyncCo
 
 
 def _metrics(
-    policy: PolicySlot, fleet: Fleet, spool: Spool, sink: LineSink, shadows: Shadows[Copy]
+    policy: PolicySlot, fleet: Fleet, spool: Spool, sink: LineSink, shadows: Shadows[Copy], retries: RetryBudget
 ) -> PrometheusReadings:
     return PrometheusReadings(
         Gauges(
             policy_digest=lambda: policy.current.digest,
             policy_refused=lambda: policy.status.refused is not None or policy.status.pin_refused is not None,
             in_flight=fleet.in_flight,
+            resting=fleet.resting,
+            retries_refused=lambda: retries.refused,
             spool_depth=lambda: spool.depth,
             spool_quarantined=lambda: spool.quarantined,
             log_lines_dropped=lambda: sink.dropped,

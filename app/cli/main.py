@@ -34,7 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "report": ("app.cli.report", "Sum up the ledger."),
     "month": ("app.cli.month", "Close months of the ledger, and prove that closed ones never changed."),
     "reconcile": ("app.cli.reconcile", "Hold the books against what others say that they bill."),
-    "budget": ("app.cli.budget", "See budgets: what is spent, what is held, when they end."),
+    "budget": ("app.cli.budget", "See budgets: what is spent, what is held, when they end; and their alerts."),
     "verify": ("app.cli.verify", "Check what must always hold of the books."),
     "calibrate": ("app.cli.calibrate", "Measure how fast a self-hosted target is, and so what its tokens cost."),
     "price": ("app.cli.price", "List prices: the catalogue, what was ever in force, and who disagrees."),

@@ -9,8 +9,9 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
+from app.domain.routing.filters import rests
 from app.domain.routing.policy import Policy
-from app.domain.target import Circuit, Hosting, Target, TargetSeen
+from app.domain.target import Hosting, Target, TargetSeen
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 SERVES: Final = "may serve"
@@ -82,6 +83,4 @@ def _state(target: Target, seen: TargetSeen) -> str:
     if seen.rate_card is None:
         mend = "measure it or give its rates" if target.hosting is Hosting.SELF_HOSTED else "give it in the policy"
         return f"its price is not known: {mend}"
-    if seen.circuit is Circuit.OPEN:
-        return "its circuit is open after repeated failures"
-    return SERVES
+    return rests(seen) or SERVES

@@ -116,13 +116,14 @@ class FaultKind(StrEnum):
     MONEY_GONE = "money_gone"
     AUTH = "auth"
     CONTEXT_OVERFLOW = "context_overflow"
+    CONTENT_REFUSED = "content_refused"
     BAD_REQUEST = "bad_request"
     NOT_FOUND = "not_found"
     SERVER_ERROR = "server_error"
 
 
-#: Faults that a repetition elsewhere cannot mend: the request itself is at fault, so the answer is passed on.
-CALLERS_FAULT = frozenset({FaultKind.BAD_REQUEST, FaultKind.CONTEXT_OVERFLOW})
+#: Faults of the request itself: what the target says of it is passed on.
+CALLERS_FAULT = frozenset({FaultKind.BAD_REQUEST, FaultKind.CONTENT_REFUSED, FaultKind.CONTEXT_OVERFLOW})
 
 #: Faults after which the target may have done work that it will bill.
 MAY_HAVE_WORKED = frozenset(
@@ -163,8 +164,9 @@ class TargetFailure(BreakevenError):
 
     @property
     def another_may_serve(self) -> bool:
-        """True when the next candidate may be asked, as long as the caller has seen no byte."""
-        return self.kind not in CALLERS_FAULT
+        """True when the next candidate may be asked, as long as the caller has seen no byte. What was too long for one
+        may fit into another's larger context."""
+        return self.kind not in CALLERS_FAULT or self.kind is FaultKind.CONTEXT_OVERFLOW
 
     @property
     def may_have_worked(self) -> bool:

@@ -88,6 +88,10 @@ class TargetSeen:
 
     in_flight: int = 0
     circuit: Circuit = Circuit.CLOSED
+    #: The kind of fault that it rests after, or was probed for; empty: its circuit is closed.
+    rests_after: str = ""
+    #: Its circuit is open, yet it may be asked when nobody else can serve.
+    is_last_resort: bool = False
     credential_present: bool = True
     #: The price in force: from the policy, or computed from measured rates; None: not known.
     rate_card: RateCard | None = field(default=None)

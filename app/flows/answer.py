@@ -111,6 +111,7 @@ async def _serve(
     route = snapshot.policy.routes[asked.facts.model]
     leash = gateway.leashes.leash(route.timeouts.total_s)
     reply.on_leave(leash.pull)
+    gateway.retries.asked(at_s=asked.arrived_s)
     try:
         async with leash:
             visit = await dispatch(

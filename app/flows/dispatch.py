@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
+from zlib import crc32
 
 from app.domain.budget import Budget
 from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable, TargetFailure
@@ -13,6 +15,8 @@ from app.domain.money import Nanodollars
 from app.domain.routing.plan import Plan
 from app.domain.routing.policy import Route
 from app.domain.routing.snapshot import Snapshot
+from app.domain.target import Circuit
+from app.domain.trying import next_try
 from app.flows.draft import OpenAttempt, ReceiptDraft
 from app.flows.funding import attempt_needs
 from app.flows.gateway import Asked, Gateway
@@ -33,7 +37,12 @@ class Visit:
         self._leash = leash
         self._gateway = gateway
         self._ended = False
-        gateway.fleet.entered(attempt.target.name, at_s=gateway.clock.monotonic_s(), prompt_tokens=draft.prompt_tokens)
+        gateway.fleet.entered(
+            attempt.target.name,
+            at_s=gateway.clock.monotonic_s(),
+            prompt_tokens=draft.prompt_tokens,
+            meter=attempt.meter,
+        )
         gateway.readings.dispatched(target=attempt.target.name)
 
     def end(self, fault: BaseException | None) -> None:
@@ -52,6 +61,7 @@ class Visit:
             ttft_s=closed.ttft_s,
             usage=closed.usage,
             prompt_tokens=self._draft.prompt_tokens,
+            meter=self.attempt.meter,
         )
 
     def _meaning(self, fault: BaseException | None) -> tuple[Outcome, TargetFailure | None]:
@@ -87,17 +97,18 @@ async def dispatch(
     gateway: Gateway,
     budgets: tuple[Budget, ...] = (),
 ) -> Visit:
-    """The first candidate that opens, within the route's attempts. Each attempt has its intent in the spool first, and
-    before that what it may cost is held of `budgets`; for the first attempt it is in `draft.holds` already.
+    """The first candidate that opens, within the route's attempts and the process's retry budget. Each attempt has its
+    intent in the spool first, and before that what it may cost is held of `budgets`; for the first attempt it is in
+    `draft.holds` already.
 
     Raises the last TargetFailure when none opens or there is no money for another, or at once one that no other target
     could mend.
     """
-    failure: TargetFailure | None = None
-    for name in plan.order[: route.attempts]:
+    failures: list[TargetFailure] = []
+    while (name := await _next_target(failures, asked, plan, snapshot, route, leash, gateway)) is not None:
         cap: int | None = None
         if budgets:
-            if failure is not None and not await _hold_more(asked, name, budgets, snapshot, draft, gateway):
+            if failures and not await _hold_more(asked, name, budgets, snapshot, draft, gateway):
                 break
             needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=draft.spent)
             cap = None if needs.bounds is None else needs.bounds.cap_to_send
@@ -106,16 +117,52 @@ async def dispatch(
             visit.answer = await _open(asked, visit, route=route, gateway=gateway, output_tokens_cap=cap)
         except TargetFailure as fault:
             visit.end(fault)
-            failure = fault
-            if not fault.another_may_serve:
-                raise
+            failures.append(fault)
         except BaseException as fault:
             visit.end(fault)
             raise
         else:
             return visit
-    assert failure is not None, "a plan names one target at least"
-    raise failure
+    raise failures[-1]
+
+
+async def _next_target(
+    failures: Sequence[TargetFailure],
+    asked: Asked,
+    plan: Plan,
+    snapshot: Snapshot,
+    route: Route,
+    leash: Leash,
+    gateway: Gateway,
+) -> str | None:
+    """Whom to ask now, after the pause that it needs; None: nobody any more."""
+    if not failures:
+        return plan.order[0]
+    now = next_try(
+        plan.order,
+        failures,
+        attempts_most=route.attempts,
+        targets=snapshot.policy.targets,
+        resting=_resting(gateway),
+        jitter=_jitter(asked.facts.request_id),
+        left_s=leash.left_s,
+    )
+    if now is None or not gateway.retries.take(at_s=gateway.clock.monotonic_s()):
+        return None
+    if now.pause_s:
+        await asyncio.sleep(now.pause_s)
+    return None if now.again and now.target in _resting(gateway) else now.target
+
+
+def _resting(gateway: Gateway) -> set[str]:
+    """Targets whose circuits are open by now."""
+    view = gateway.fleet.view(at_s=gateway.clock.monotonic_s())
+    return {name for name, seen in view.items() if seen.circuit is Circuit.OPEN}
+
+
+def _jitter(request_id: str) -> float:
+    """0 to 1, always the same for one request, and spread evenly over many."""
+    return crc32(request_id.encode()) / 0xFFFFFFFF
 
 
 def too_long(target: str) -> TargetFailure:

@@ -18,6 +18,7 @@ from app.live.budgets import SpentBudgets
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
+from app.live.retry_budget import RetryBudget
 from app.live.shadows import Shadows
 from app.live.spilled import Spilled
 from app.ports import Clock, Journal, Provider, Readings
@@ -45,6 +46,7 @@ class Gateway:
     #: Why nothing at all is taken on now, in a sentence; None: requests are served.
     closed: Callable[[], str | None] = field(default=lambda: None)
     leashes: Leashes = field(default_factory=Leashes)
+    retries: RetryBudget = field(default_factory=RetryBudget)
     shadows: Shadows[Copy] = field(default_factory=Shadows)
 
     def snapshot(self, *, at_us: int) -> Snapshot:

@@ -71,6 +71,11 @@ class Leash:
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
 
+    @property
+    def left_s(self) -> float:
+        """What is left of its time, while it is entered."""
+        return self.ends_at_s - self.loop.time()
+
     def pull(self) -> None:
         """The caller left."""
         self.pulled = True

@@ -123,7 +123,7 @@ async def _served(
     budgets: tuple[Budget, ...],
 ) -> tuple[Outcome, int]:
     """How the copy ended, and the status a caller would have seen. Raises LedgerUnavailable: nothing was dispatched."""
-    route = snapshot.policy.routes[asked.facts.model]
+    route = replace(snapshot.policy.routes[asked.facts.model], attempts=1)
     leash = gateway.leashes.leash(route.timeouts.total_s)
     error: BreakevenError
     try:

@@ -6,28 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from math import inf
 
-from app.domain.circuit import CLOSED, Breaker
-from app.domain.errors import FaultKind, TargetFailure
+from app.domain.errors import TargetFailure
+from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
 from app.domain.routing.policy import Policy
 from app.domain.target import Circuit, Target, TargetSeen
 from app.domain.usage import Usage
+from app.live.circuits import IN_SERVICE, Circuits, Rest
 from app.live.rate_windows import RateWindow
 from app.ports.ledger import Compared, TargetSent
 
-#: Faults that say something of the target's health, not of one request.
-UNHEALTHY = frozenset(
-    {
-        FaultKind.REFUSED_CONNECTION,
-        FaultKind.CONNECT_TIMEOUT,
-        FaultKind.FIRST_TOKEN_TIMEOUT,
-        FaultKind.IDLE_TIMEOUT,
-        FaultKind.CUT,
-        FaultKind.INVALID_ANSWER,
-        FaultKind.SERVER_ERROR,
-    }
-)
 #: The weight of the newest time to the first token in the smoothed one.
 TTFT_WEIGHT = 0.2
 #: A speed that nobody has seen for so long is not known any more. Without this, a target that rules leave because it
@@ -38,12 +27,19 @@ TTFT_KNOWN_S = 30.0
 class Fleet:
     """Counts exactly what this process sends where. Its views are immutable values."""
 
-    def __init__(self, *, has_credential: Callable[[str], bool], today: Callable[[], date] | None = None) -> None:
-        """`today` is the day in UTC, for prices that change; without it the last price of each list holds."""
+    def __init__(
+        self,
+        *,
+        has_credential: Callable[[str], bool],
+        today: Callable[[], date] | None = None,
+        notice: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        """`today` is the day in UTC, for prices that change; without it the last price of each list holds. `notice`
+        gets a sentence when a credential begins to rest."""
         self._has_credential = has_credential
         self._today = today
         self._places: dict[str, _Place] = {}
-        self._breakers: dict[str, Breaker] = {}
+        self._circuits = Circuits(notice=notice)
         self._measured: dict[str, MeasuredRates] = {}
         #: The last view; never changed, only replaced.
         self._view: Mapping[str, TargetSeen] = {}
@@ -62,6 +58,7 @@ class Fleet:
             place.rate_card = self._price(policy, target)
             place.limit(target)
             self._changed.add(target.name)
+        self._circuits.follow({target.name: target.credential for target in policy.targets.values()})
         for name in [name for name in self._places if name not in policy.targets]:
             self._places[name].is_followed = False
             self._drop_if_idle(name)
@@ -73,9 +70,9 @@ class Fleet:
 
     def view(self, *, at_s: float) -> Mapping[str, TargetSeen]:
         """The fleet now. Circuits and what is left of limits are read at `at_s`, of the monotonic clock."""
-        if self._breakers:
-            for name, breaker in self._breakers.items():
-                self._saw_circuit(name, breaker.state(at_s=at_s))
+        if self._circuits:
+            for name in self._circuits.troubled():
+                self._saw_rest(name, self._circuits.of(name, at_s=at_s))
         if at_s >= self._due_s:
             self._grow_older(at_s)
         if self._changed:
@@ -90,19 +87,21 @@ class Fleet:
             self._changed.clear()
         return self._view
 
-    def entered(self, target: str, *, at_s: float, prompt_tokens: int = 0) -> None:
-        """A request is dispatched there, whose prompt has about so many tokens. A target that the policy has dropped
-        since that request was admitted is counted until the request has left."""
+    def entered(self, target: str, *, at_s: float, prompt_tokens: int = 0, meter: Meter | None = None) -> None:
+        """A request is dispatched there, whose prompt has about so many tokens; `meter` hears what comes of it. A
+        target that the policy has dropped since that request was admitted is counted until the request has left."""
         place = self._places.get(target)
         if place is None:
             place = self._places[target] = _Place()
         place.in_flight += 1
+        if meter is not None:
+            place.meters[meter] = None
         self._changed.add(target)
         if place.window is not None:
             place.window.sent(prompt_tokens=prompt_tokens, at_s=at_s)
             self._due_s = min(self._due_s, place.window.changes_after_s(at_s=at_s))
-        if self._breakers and target in self._breakers:
-            self._breakers[target] = self._breakers[target].dispatched(at_s=at_s)
+        if self._circuits:
+            self._circuits.dispatched(target, at_s=at_s)
 
     def left(
         self,
@@ -114,9 +113,10 @@ class Fleet:
         ttft_s: float | None = None,
         usage: Usage | None = None,
         prompt_tokens: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         """A dispatched request ended: `answered` clears the record of failures, an unhealthy `failure` adds to it.
-        Neither (the caller left) says nothing of the target.
+        Neither (the caller left) says nothing of the target. `meter` is the one that it entered with.
 
         `ttft_s` is a streamed answer's. `usage` replaces `prompt_tokens`, the estimate that was given on entering.
         """
@@ -129,11 +129,7 @@ class Fleet:
         if place.window is not None and usage is not None:
             place.window.corrected(tokens=usage.prompt + usage.output - prompt_tokens, at_s=at_s)
             self._due_s = min(self._due_s, place.window.changes_after_s(at_s=at_s))
-        if failure is not None and failure.kind in UNHEALTHY:
-            self._breakers[target] = self._breakers.get(target, CLOSED).failed(at_s=at_s)
-        elif answered and self._breakers and target in self._breakers:
-            del self._breakers[target]
-            place.circuit = Circuit.CLOSED
+        self._judge(target, place, at_s=at_s, answered=answered, failure=failure, meter=meter)
         if not place.is_followed:
             self._drop_if_idle(target)
 
@@ -163,16 +159,47 @@ class Fleet:
         """Requests in flight, by target."""
         return {name: place.in_flight for name, place in self._places.items()}
 
+    def resting(self) -> Mapping[str, bool]:
+        """By target: whether it rested after failures when it was looked at last."""
+        return {name: seen.circuit is Circuit.OPEN for name, seen in self._view.items()}
+
     def _drop_if_idle(self, name: str) -> None:
         if not self._places[name].in_flight:
             del self._places[name]
-            self._breakers.pop(name, None)
+            self._circuits.forget(name)
             self._changed.add(name)
 
-    def _saw_circuit(self, name: str, state: Circuit) -> None:
+    def _judge(
+        self,
+        target: str,
+        place: _Place,
+        *,
+        at_s: float,
+        answered: bool,
+        failure: TargetFailure | None,
+        meter: Meter | None,
+    ) -> None:
+        """What the end of a request says of its target."""
+        if meter is not None:
+            place.meters.pop(meter, None)
+            place.progressed_s = max(place.progressed_s, at_s if answered else meter.last_content_s)
+        if failure is not None:
+            began_s = at_s if meter is None else meter.started_s
+            progressed = meter is None or place.has_progressed_since(began_s)
+            self._circuits.failed(failure, at_s=at_s, progressed=progressed)
+        elif self._circuits:
+            if answered:
+                sharing = list(self._circuits.troubled())
+                self._circuits.answered(target)
+                for name in sharing:
+                    self._saw_rest(name, self._circuits.of(name, at_s=at_s))
+            else:
+                self._circuits.let_go(target)
+
+    def _saw_rest(self, name: str, rest: Rest) -> None:
         place = self._places[name]
-        if place.circuit is not state:
-            place.circuit = state
+        if place.rest != rest:
+            place.rest = rest
             self._changed.add(name)
 
     def _grow_older(self, at_s: float) -> None:
@@ -203,11 +230,13 @@ class _Place:
     """One target, counted. A view shows it as an immutable `TargetSeen`."""
 
     __slots__ = (
-        "circuit",
         "credential_present",
         "in_flight",
         "is_followed",
+        "meters",
+        "progressed_s",
         "rate_card",
+        "rest",
         "ttft_ms",
         "ttft_until_s",
         "window",
@@ -215,7 +244,11 @@ class _Place:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.circuit = Circuit.CLOSED
+        #: Of the requests in flight.
+        self.meters: dict[Meter, None] = {}
+        #: When anything came from there last, of requests that are over.
+        self.progressed_s = -inf
+        self.rest = IN_SERVICE
         self.credential_present = True
         self.rate_card: RateCard | None = None
         self.is_followed = False
@@ -233,6 +266,11 @@ class _Place:
             self.window = RateWindow()
         self.window.follow(target)
 
+    def has_progressed_since(self, since_s: float) -> bool:
+        """Something came from there since: an engine that is slow is not one that hangs."""
+        last_s = max((meter.last_content_s for meter in self.meters), default=-inf)
+        return max(last_s, self.progressed_s) >= since_s
+
     def saw_first_token(self, *, after_s: float, at_s: float) -> None:
         ms = 1000 * after_s
         self.ttft_ms = ms if self.ttft_ms is None else self.ttft_ms + TTFT_WEIGHT * (ms - self.ttft_ms)
@@ -242,7 +280,9 @@ class _Place:
         window = self.window
         return TargetSeen(
             in_flight=self.in_flight,
-            circuit=self.circuit,
+            circuit=self.rest.circuit,
+            rests_after=self.rest.cause,
+            is_last_resort=self.rest.last_resort,
             credential_present=self.credential_present,
             rate_card=self.rate_card,
             predicted_ttft_ms=None if self.ttft_ms is None else round(self.ttft_ms, 1),

@@ -66,6 +66,22 @@ SPELLINGS: Final = (
             "`inputs` must have less than",  # TGI
         ),
     ),
+    # Refused for what it says; OpenAI, Azure, and those who copy them.
+    Spelling(
+        kind=FaultKind.CONTENT_REFUSED,
+        statuses=frozenset({400, 403, 422, 451}),
+        codes=frozenset(
+            {
+                "content_filter",
+                "content_policy_violation",
+                "responsibleaipolicyviolation",
+                "moderation_blocked",
+                "invalid_prompt",
+                "data_inspection_failed",
+            }
+        ),
+        phrases=("content management policy",),
+    ),
     # Full, or not ready: another target, or the same one later.
     Spelling(
         kind=FaultKind.OVERLOADED,
@@ -105,6 +121,7 @@ ADVICE: Final = {
     FaultKind.MONEY_GONE: "top up the account behind the target's credential, or raise its spend limit",
     FaultKind.AUTH: "check the target's credential",
     FaultKind.CONTEXT_OVERFLOW: "send a shorter prompt, or ask for fewer output tokens",
+    FaultKind.CONTENT_REFUSED: "change what the request says, or send it to a target with another content policy",
     FaultKind.BAD_REQUEST: "correct the request",
     FaultKind.NOT_FOUND: "check the target's url and model",
     FaultKind.SERVER_ERROR: "look into the target's log for the reason",

@@ -26,6 +26,7 @@ _OPERATIONS: Final = {Endpoint.CHAT: "chat", Endpoint.COMPLETIONS: "text_complet
 _FAULTS: Final = frozenset(kind.value for kind in FaultKind)
 _OTHER: Final = ("other",) * len(names.ROUTE_LABELS)
 _NONE_IN_FLIGHT: Final[Mapping[str, int]] = {}
+_NONE_RESTING: Final[Mapping[str, bool]] = {}
 _NONE_DROPPED: Final[Mapping[str, int]] = {}
 
 
@@ -36,6 +37,8 @@ class Gauges:
     policy_digest: Callable[[], str]
     policy_refused: Callable[[], bool] = lambda: False
     in_flight: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
+    resting: Callable[[], Mapping[str, bool]] = lambda: _NONE_RESTING
+    retries_refused: Callable[[], int] = lambda: 0
     spool_depth: Callable[[], int] = lambda: 0
     spool_quarantined: Callable[[], int] = lambda: 0
     log_lines_dropped: Callable[[], int] = lambda: 0
@@ -145,6 +148,8 @@ class PrometheusReadings:
     def _gauge_lines(self) -> Iterator[str]:
         gauges = self._gauges
         yield from numbers(names.IN_FLIGHT, _by_target(gauges.in_flight()))
+        yield from numbers(names.RESTING, _by_target({name: int(is_so) for name, is_so in gauges.resting().items()}))
+        yield from numbers(names.RETRIES_REFUSED, [("", gauges.retries_refused())])
         yield from numbers(names.SPOOL_DEPTH, [("", gauges.spool_depth())])
         yield from numbers(names.SPOOL_QUARANTINED, [("", gauges.spool_quarantined())])
         yield from numbers(names.SHIPPED, [("", self._shipped)])

@@ -152,6 +152,17 @@ IN_FLIGHT: Final = Family(
     type="gauge",
     labels=(TARGET,),
 )
+RESTING: Final = Family(
+    name="breakeven_target_resting",
+    help="1 while a target's circuit, or its credential's, is open: nothing is sent there but a probe now and then.",
+    type="gauge",
+    labels=(TARGET,),
+)
+RETRIES_REFUSED: Final = Family(
+    name="breakeven_retries_refused_total",
+    help="Further attempts that were not made because the retry budget was used up.",
+    type="counter",
+)
 SPOOL_DEPTH: Final = Family(
     name="breakeven_spool_depth", help="Final receipts not yet known to be in Postgres.", type="gauge"
 )

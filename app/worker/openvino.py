@@ -30,6 +30,10 @@ class EngineSettings:
     cache_gb: int
 
 
+#: A cache that rounds makes an answer depend on what is computed beside it: a seed would not make the same answer twice.
+KV_PRECISION: Final = "f32"
+
+
 class OpenVinoPipeline:
     """One model, loaded. Call `warm_up` before anything else."""
 
@@ -45,7 +49,10 @@ class OpenVinoPipeline:
         else:
             scheduling.cache_size = settings.cache_gb
         self._pipeline = genai.ContinuousBatchingPipeline(
-            str(settings.weights), scheduling, "CPU", {"INFERENCE_NUM_THREADS": settings.threads}
+            str(settings.weights),
+            scheduling,
+            "CPU",
+            {"INFERENCE_NUM_THREADS": settings.threads, "KV_CACHE_PRECISION": KV_PRECISION},
         )
         self._tokenizer = self._pipeline.get_tokenizer()
         self._eos = self._tokenizer.get_eos_token_id()

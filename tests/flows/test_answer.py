@@ -254,10 +254,70 @@ def test_who_may_ask_for_what_is_settled_before_anything_else() -> None:
 
 
 async def test_failures_in_a_row_take_a_target_out_of_the_plan() -> None:
-    house = a_house({"home": [Script(fault=FaultKind.REFUSED_CONNECTION)]})
-    for number in range(5):
+    house = a_house({"home": [Script(fault=FaultKind.SERVER_ERROR)]})
+    for number in range(3):  # each asks twice, but for the last, whose first failure is the fifth in a row
         with pytest.raises(TargetFailure):
             await answer(asked(house, request_id=f"r{number}"), Caller(), house.gateway)
     with pytest.raises(NoTarget):
         await answer(asked(house, request_id="r5"), Caller(), house.gateway)
+    assert len(house.provider.calls) == 5
     assert house.gateway.fleet.view(at_s=house.gateway.clock.monotonic_s())["home"] != TargetSeen(rate_card=CARD)
+
+
+async def test_a_failure_in_passing_is_mended_by_asking_the_only_target_again() -> None:
+    house = a_house({"home": [Script(fault=FaultKind.SERVER_ERROR), Script()]})
+    caller = Caller()
+    await answer(asked(house), caller, house.gateway)
+    failed, answered = _settled(house).attempts
+    assert (failed.target, failed.charge, failed.fault) == ("home", 0, "server_error")
+    assert answered.outcome is Outcome.COMPLETE
+    assert caller.opening is not None
+    assert caller.opening.attempts == 2
+
+
+async def test_a_pause_that_the_only_target_asks_for_is_waited_for() -> None:
+    house = a_house({"home": [Script(fault=FaultKind.RATE_LIMITED, retry_after_s=0.3), Script()]})
+    clock = house.gateway.clock
+    began_s = clock.monotonic_s()
+    await answer(asked(house), Caller(), house.gateway)
+    assert clock.monotonic_s() - began_s >= 0.3
+    assert [attempt.fault for attempt in _settled(house).attempts] == ["rate_limited", None]
+
+
+async def test_a_caller_who_leaves_during_such_a_pause_is_noticed_at_once() -> None:
+    house = a_house({"home": [Script(fault=FaultKind.OVERLOADED, retry_after_s=9.0)]})
+    caller = Caller()
+    work = asyncio.create_task(answer(asked(house), caller, house.gateway))
+    while not house.provider.calls:
+        await asyncio.sleep(0)
+    caller.leave()
+    with pytest.raises(CallerLeft):
+        await asyncio.wait_for(work, 5)
+    receipt = _settled(house)
+    assert (receipt.outcome, receipt.charge, len(receipt.attempts)) == (Outcome.ABANDONED, 0, 1)
+
+
+async def test_without_a_retry_budget_the_first_failure_stands_though_another_could_serve() -> None:
+    house = a_house({"first": [Script(fault=FaultKind.SERVER_ERROR)], "second": [Script()]})
+    at_s = house.gateway.clock.monotonic_s()
+    while house.gateway.retries.take(at_s=at_s):
+        pass
+    with pytest.raises(TargetFailure):
+        await answer(asked(house), Caller(), house.gateway)
+    assert [call.target.name for call in house.provider.calls] == ["first"]
+
+
+async def test_a_prompt_too_long_for_one_is_answered_by_a_larger_one_and_passed_on_without() -> None:
+    policy = a_policy(
+        a_target("small", context_tokens=4_000),
+        a_target("large", context_tokens=32_000),
+        a_target("tiny", context_tokens=2_000),
+    )
+    overflow = Script(fault=FaultKind.CONTEXT_OVERFLOW)
+    house = a_house({"small": [overflow], "tiny": [overflow], "large": [Script(), overflow]}, policy=policy)
+    await answer(asked(house), Caller(), house.gateway)
+    assert [attempt.target for attempt in _settled(house).attempts] == ["small", "large"]
+    with pytest.raises(TargetFailure) as caught:
+        await answer(asked(house, request_id="r2"), Caller(), house.gateway)
+    assert caught.value.kind is FaultKind.CONTEXT_OVERFLOW
+    assert [call.target.name for call in house.provider.calls] == ["small", "large", "small", "large"]

@@ -137,11 +137,12 @@ async def test_a_target_that_failed_five_times_rests_and_serves_again(
     gateway: GatewayProcess, upstream: ScriptedUpstream
 ) -> None:
     upstream.will(*[refusal(500)] * 5)
-    for _ in range(5):
+    for _ in range(3):  # each asks once more but for the last, whose first failure is the fifth in a row
         assert (await _ask(gateway))[0] == 502
-    status, body, _ = await _ask(gateway)
+    status, body, headers = await _ask(gateway)
     assert status == 503
     assert b"circuit is open" in body
+    assert 1 <= int(headers["retry-after"]) <= 60
     assert len(upstream.heard) == 5
     upstream.always(whole())
     for _ in range(100):
@@ -149,3 +150,95 @@ async def test_a_target_that_failed_five_times_rests_and_serves_again(
             return
         await asyncio.sleep(0.1)
     raise AssertionError("it never served again")
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+async def test_one_failure_in_passing_is_not_seen_by_the_caller(
+    gateway: GatewayProcess, upstream: ScriptedUpstream, status: int
+) -> None:
+    upstream.will(refusal(status), whole())
+    answered, _, headers = await _ask(gateway)
+    assert (answered, headers["x-breakeven-attempts"]) == (200, "2")
+    receipt = await gateway.receipt(headers["x-request-id"])
+    assert [(attempt.charge > 0, attempt.outcome) for attempt in receipt.attempts] == [
+        (False, Outcome.REFUSED),
+        (True, Outcome.COMPLETE),
+    ]
+
+
+async def test_a_second_that_the_only_target_asks_for_is_waited_for_and_an_hour_is_not(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    upstream.will(refusal(429, headers=(("retry-after", "1"),)), whole())
+    assert (await _ask(gateway))[0] == 200
+    assert loop.time() - began_s >= 1.0
+    upstream.will(refusal(429, headers=(("retry-after", "3600"),)))
+    status, _, headers = await _ask(gateway)
+    assert status == 429
+    assert 1 <= int(headers["retry-after"]) <= 60
+    assert (await _ask(gateway))[0] == 503
+    assert len(upstream.heard) == 3
+
+
+async def test_an_account_without_money_is_asked_once_and_left_aside_with_all_its_targets(
+    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    gateway = await open_gateway({"first": upstream.url, "second": second.url})
+    gone = {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "param": None}}
+    upstream.always(refusal(429, body=json.dumps({"error": {**gone["error"], "code": "insufficient_quota"}}).encode()))
+    second.always(whole())
+    for _ in range(4):
+        status, _, headers = await _ask(gateway)
+        assert (status, headers["x-breakeven-target"]) == (200, "second")
+    assert len(upstream.heard) == 1
+
+
+async def test_an_engine_that_says_it_is_well_and_gives_nothing_is_out_after_one_vain_wait(
+    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    gateway = await open_gateway({"zombie": upstream.url, "second": second.url})
+    upstream.always(stream(first_s=60))
+    for number in range(3):
+        status, body, headers = await _ask(gateway, stream=True)
+        assert (status, headers["x-breakeven-target"]) == (200, "second")
+        assert body.endswith(b"data: [DONE]\n\n")
+        assert headers["x-breakeven-attempts"] == ("1" if number else "2")
+    assert len(upstream.heard) == 1
+
+
+async def test_a_refusal_of_what_a_request_says_is_passed_on_with_the_sellers_words(
+    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    gateway = await open_gateway({"first": upstream.url, "second": second.url})
+    words = {"message": "Filtered: violence", "type": "invalid_request_error", "param": "prompt"}
+    body = json.dumps({"error": {**words, "code": "content_filter"}}).encode()
+    upstream.always(refusal(400, body=body))
+    status, answer, headers = await _ask(gateway)
+    assert (status, answer) == (400, body)
+    assert not second.heard
+    receipt = await gateway.receipt(headers["x-request-id"])
+    assert (receipt.attempts[0].fault, receipt.charge) == ("content_refused", 0)
+
+
+async def test_in_an_outage_of_everything_targets_are_asked_little_and_serve_soon_after_it(
+    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    gateway = await open_gateway({"first": upstream.url, "second": second.url})
+    for target in (upstream, second):
+        target.always(refusal(500))
+    loop = asyncio.get_running_loop()
+    ends_s, asked = loop.time() + 4, 0
+    while loop.time() < ends_s:
+        statuses = await asyncio.gather(*[_ask(gateway) for _ in range(10)])
+        assert {status for status, _, _ in statuses} <= {502, 503}
+        asked += len(statuses)
+    attempts = len(upstream.heard) + len(second.heard)
+    assert attempts <= 1.2 * asked + 10 * 4 + 100
+    assert attempts < asked / 2, "once their circuits are open, hardly anybody is asked"
+    upstream.always(whole())
+    healed_s = loop.time()
+    while (await _ask(gateway))[0] != 200:
+        assert loop.time() < healed_s + 30
+        await asyncio.sleep(0.1)

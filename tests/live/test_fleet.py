@@ -3,8 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from app.domain.circuit import FAILURES_TO_OPEN, REST_S
+from app.domain.circuit import CONDUCT, REST_S, STRIKES_TO_OPEN
 from app.domain.errors import FaultKind, TargetFailure
+from app.domain.metering.meter import Meter
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Circuit, Machine
 from app.domain.usage import Usage
@@ -21,6 +22,9 @@ MEASURED = MeasuredRates(
     measured_at_s=1_795_435_200,
     concurrency=8,
 )
+
+
+ERRORS_TO_OPEN = STRIKES_TO_OPEN // CONDUCT[FaultKind.SERVER_ERROR].strikes
 
 
 def _fleet(*, credentials: bool = True) -> Fleet:
@@ -52,10 +56,11 @@ def test_a_view_does_not_change_after_it_was_taken() -> None:
 def test_failures_in_a_row_open_the_circuit_and_an_answer_closes_it() -> None:
     fleet = _fleet()
     fleet.follow(a_policy())
-    for _ in range(FAILURES_TO_OPEN):
+    for _ in range(ERRORS_TO_OPEN):
         fleet.entered("home", at_s=1)
-        fleet.left("home", at_s=1, answered=False, failure=_failure(FaultKind.REFUSED_CONNECTION))
+        fleet.left("home", at_s=1, answered=False, failure=_failure(FaultKind.SERVER_ERROR))
     assert fleet.view(at_s=1)["home"].circuit is Circuit.OPEN
+    assert fleet.view(at_s=1)["home"].rests_after == "server_error"
     assert fleet.view(at_s=1 + REST_S)["home"].circuit is Circuit.HALF_OPEN
     fleet.entered("home", at_s=1 + REST_S)
     assert fleet.view(at_s=1 + REST_S)["home"].circuit is Circuit.OPEN
@@ -66,10 +71,72 @@ def test_failures_in_a_row_open_the_circuit_and_an_answer_closes_it() -> None:
 def test_what_a_request_did_wrong_itself_says_nothing_of_the_target() -> None:
     fleet = _fleet()
     fleet.follow(a_policy())
-    for _ in range(2 * FAILURES_TO_OPEN):
+    for _ in range(2 * ERRORS_TO_OPEN):
         fleet.entered("home", at_s=1)
         fleet.left("home", at_s=1, answered=False, failure=_failure(FaultKind.BAD_REQUEST))
     assert fleet.view(at_s=1)["home"].circuit is Circuit.CLOSED
+
+
+def test_a_target_that_gave_nobody_anything_while_a_request_waited_is_out_at_once() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    _timed_out(fleet, began_s=100, at_s=110)
+    assert fleet.view(at_s=110)["home"].circuit is Circuit.OPEN
+
+
+def test_a_target_that_served_others_meanwhile_is_only_slow() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    other = Meter(started_s=90, prompt_estimate=10)
+    fleet.entered("home", at_s=90, meter=other)
+    other.saw_content(events=1, content_bytes=3, at_s=101)
+    _timed_out(fleet, began_s=100, at_s=110)
+    assert fleet.view(at_s=110)["home"].circuit is Circuit.CLOSED
+    fleet.left("home", at_s=115, answered=True, meter=other)
+    _timed_out(fleet, began_s=114, at_s=124)
+    assert fleet.view(at_s=124)["home"].circuit is Circuit.CLOSED
+
+
+def _timed_out(fleet: Fleet, *, began_s: float, at_s: float) -> None:
+    meter = Meter(started_s=began_s, prompt_estimate=10)
+    fleet.entered("home", at_s=began_s, meter=meter)
+    failure = _failure(FaultKind.FIRST_TOKEN_TIMEOUT)
+    fleet.left("home", at_s=at_s, answered=False, failure=failure, meter=meter)
+
+
+def test_an_account_without_money_rests_at_every_target_that_uses_it_and_is_told_once() -> None:
+    told: list[str] = []
+    fleet = Fleet(has_credential=lambda reference: True, notice=told.append)
+    fleet.follow(
+        a_policy(a_target("home"), a_target("mini", credential="env:KEY"), a_target("maxi", credential="env:KEY"))
+    )
+    for _ in range(3):
+        fleet.entered("mini", at_s=1)
+        gone = TargetFailure("mini: no money", kind=FaultKind.MONEY_GONE, target="mini")
+        fleet.left("mini", at_s=1, answered=False, failure=gone)
+    view = fleet.view(at_s=1)
+    assert [view[name].circuit for name in ("home", "mini", "maxi")] == [Circuit.CLOSED, Circuit.OPEN, Circuit.OPEN]
+    assert view["maxi"].rests_after == "money_gone"
+    assert len(told) == 1
+    assert "env:KEY" in told[0]
+    rest_s = CONDUCT[FaultKind.MONEY_GONE].rest_s
+    assert fleet.view(at_s=1 + rest_s)["maxi"].circuit is Circuit.HALF_OPEN
+    fleet.entered("maxi", at_s=1 + rest_s)
+    assert fleet.view(at_s=1 + rest_s)["mini"].circuit is Circuit.OPEN
+    fleet.left("maxi", at_s=2 + rest_s, answered=True)
+    assert {seen.circuit for seen in fleet.view(at_s=2 + rest_s).values()} == {Circuit.CLOSED}
+
+
+def test_a_probe_whose_caller_leaves_does_not_keep_a_target_out() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    for _ in range(ERRORS_TO_OPEN):
+        fleet.entered("home", at_s=0)
+        fleet.left("home", at_s=0, answered=False, failure=_failure(FaultKind.SERVER_ERROR))
+    fleet.entered("home", at_s=REST_S)
+    assert fleet.view(at_s=REST_S)["home"].circuit is Circuit.OPEN
+    fleet.left("home", at_s=REST_S, answered=False)
+    assert fleet.view(at_s=REST_S)["home"].circuit is Circuit.HALF_OPEN
 
 
 def test_an_absent_credential_is_seen() -> None:

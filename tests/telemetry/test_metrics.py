@@ -280,7 +280,9 @@ def test_two_readings_share_nothing_and_the_global_registry_stays_empty_of_us() 
 
 
 def test_every_family_on_the_page_of_names_is_exposed() -> None:
-    subject = readings(in_flight=lambda: {"home": 1}, shadows_dropped=lambda: {"crowded": 0})
+    subject = readings(
+        in_flight=lambda: {"home": 1}, resting=lambda: {"home": True}, shadows_dropped=lambda: {"crowded": 0}
+    )
     subject.dispatched(target="home")
     subject.books_answered()
     subject.loop_lagged(0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 from app.domain.metering import estimate
 from app.domain.metering.measurement import Measurement
@@ -42,6 +43,16 @@ class Meter:
         self._usage_is_final = True
         self._reported_events = 0
         self._reported_bytes = 0
+
+    @property
+    def started_s(self) -> float:
+        """The dispatch."""
+        return self._started_s
+
+    @property
+    def last_content_s(self) -> float:
+        """When content passed last; minus infinity before any has."""
+        return -inf if self._last_s is None else self._last_s
 
     @property
     def content_events(self) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from app.domain.budget import Budget, PastStep
 from app.domain.pricing.charge import charge
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.filters import FILTERS, FILTERS_THAT_WAIT
+from app.domain.routing.last_resort import last_resort
 from app.domain.routing.names import names_for_conditions
 from app.domain.routing.past import degraded_rule, reject_the_others, said, steps_reached
 from app.domain.routing.plan import NOTHING_ELSE, Candidate, Plan, Refusal, RefusalReason, Witness
@@ -34,17 +36,15 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
         )
     contenders = _judged(rule, facts, snapshot)
     witness = _witness(route, rule, facts, snapshot)
-    past: str | None = None
-    if snapshot.policy.degrading:
-        reached = steps_reached(snapshot.policy.degrading, facts, snapshot.budgets)
-        if reached:
-            rule = degraded_rule(rule, reached)
-            reject_the_others(contenders, reached)
-            past = "; ".join(said(budget, step) for budget, step in reached)
+    reached = _steps_reached(facts, snapshot)
+    if reached:
+        rule = degraded_rule(rule, reached)
+    reject_others = _by_the_policy(rule, reached, witness)
+    reject_others(contenders)
     if rule.spill is not None:
-        reject_over_the_cap(contenders, spill=rule.spill, spent=witness.spill_spent)
         hold_back_the_slow(contenders, spill=rule.spill)
     passed = [one for one in contenders if one.rejected is None]
+    passed = passed or last_resort(contenders, facts, rule, reject_others=reject_others)
     if not passed:
         _estimate(contenders, facts, route, home=None)
         return _nobody(facts, rule, contenders, witness)
@@ -59,7 +59,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
         home=home,
         spilled=rule.spill is not None and _spilled(passed, pick=order[0]),
         shadow=_shadow(rule, facts, snapshot, pick=order[0]),
-        past=past,
+        past="; ".join(said(budget, step) for budget, step in reached) if reached else None,
         witness=witness,
     )
 
@@ -92,6 +92,25 @@ def _judged(rule: Rule, facts: RequestFacts, snapshot: Snapshot) -> list[Contend
                 break
         contenders.append(contender)
     return contenders
+
+
+def _steps_reached(facts: RequestFacts, snapshot: Snapshot) -> Sequence[tuple[Budget, PastStep]]:
+    degrading = snapshot.policy.degrading
+    return steps_reached(degrading, facts, snapshot.budgets) if degrading else ()
+
+
+def _by_the_policy(
+    rule: Rule, reached: Sequence[tuple[Budget, PastStep]], witness: Witness
+) -> Callable[[Sequence[Contender]], None]:
+    """What rejects targets besides the filters: steps of budgets, and the rule's cap on spilling."""
+
+    def reject_others(contenders: Sequence[Contender]) -> None:
+        if reached:
+            reject_the_others(contenders, reached)
+        if rule.spill is not None:
+            reject_over_the_cap(contenders, spill=rule.spill, spent=witness.spill_spent)
+
+    return reject_others
 
 
 def _spilled(passed: Sequence[Contender], *, pick: str) -> bool:

@@ -9,6 +9,11 @@ from app.domain.target import Capability, Circuit, Hosting, Target, TargetSeen
 
 Filter = Callable[[RequestFacts, Target, TargetSeen], str | None]
 
+#: What is wrong with an account, by the fault that it rests after.
+_ACCOUNTS = {
+    "money_gone": "its account has no money left",
+    "auth": "its credential was not accepted",
+}
 _CAPABILITY = {endpoint: Capability(endpoint.value) for endpoint in Endpoint}
 
 
@@ -62,8 +67,18 @@ def price_is_known(facts: RequestFacts, target: Target, seen: TargetSeen) -> str
 
 
 def circuit_lets_through(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
-    """The circuit is not open."""
-    return "its circuit is open after repeated failures" if seen.circuit is Circuit.OPEN else None
+    """Neither it nor its account rests after failures."""
+    return rests(seen)
+
+
+def rests(seen: TargetSeen) -> str | None:
+    """Why nothing is sent there for a while, in a sentence; None: it is in service, or may be probed."""
+    if seen.circuit is not Circuit.OPEN:
+        return None
+    if seen.rests_after in _ACCOUNTS:
+        return f"{_ACCOUNTS[seen.rests_after]}, and its circuit is open"
+    cause = f" ({seen.rests_after})" if seen.rests_after else ""
+    return f"its circuit is open after repeated failures{cause}"
 
 
 def within_its_rate_limits(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
