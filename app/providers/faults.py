@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
+from app.domain.engine import Spelling
 from app.domain.errors import CALLERS_FAULT, FaultKind, TargetFailure
 from app.providers.exchange import HttpFault, HttpFaultKind
-from app.providers.fault_table import ADVICE, SPELLINGS, Spelling
+from app.providers.fault_table import ADVICE, SPELLINGS
 
 #: Bytes of an error's body that are read; what is longer is not passed on.
 ERROR_BODY_MOST_BYTES: Final = 64 * 1024
