@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from app.documents.assemble import assembled
+from app.documents.assemble import NO_FAMILIES, assembled
 from app.documents.condition_terms import Fault
 from app.documents.conditions import CelCondition, compile_condition
 from app.documents.gather import Gathered, Placed, gather
@@ -31,6 +31,7 @@ from app.documents.price_lists import NO_CATALOGUE
 from app.documents.scenario import gather_scenarios
 from app.documents.scenario_values import scenario_values
 from app.documents.source import read
+from app.domain.engine import EngineFamily
 from app.domain.errors import PolicyInvalid
 from app.domain.findings import Finding, Severity
 from app.domain.routing.policy import Policy
@@ -49,13 +50,19 @@ class Compiled:
     scenarios: tuple[Scenario, ...] = ()
 
 
-def compile_policy(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATALOGUE) -> Compiled:
+def compile_policy(
+    files: Mapping[str, str],
+    *,
+    catalogue: Catalogue = NO_CATALOGUE,
+    families: Mapping[str, EngineFamily] = NO_FAMILIES,
+) -> Compiled:
     """The policy that these files (name → text) write together.
 
     The order of the mapping does not matter Raises PolicyInvalid with every finding, warnings too, when one of them
-    is an error or a scenario fails; raises nothing else, whatever the text. List prices come out of `catalogue`.
+    is an error or a scenario fails; raises nothing else, whatever the text. List prices come out of `catalogue`, what
+    is known of engines out of `families`, by the words of `engine`.
     """
-    compiled = compile_untested(files, catalogue=catalogue)
+    compiled = compile_untested(files, catalogue=catalogue, families=families)
     failed = [
         finding_of(verdict) for verdict in run_scenarios(compiled.scenarios, compiled.policy) if not verdict.passed
     ]
@@ -78,7 +85,12 @@ def finding_of(verdict: Verdict) -> Finding:
     )
 
 
-def compile_untested(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATALOGUE) -> Compiled:
+def compile_untested(
+    files: Mapping[str, str],
+    *,
+    catalogue: Catalogue = NO_CATALOGUE,
+    families: Mapping[str, EngineFamily] = NO_FAMILIES,
+) -> Compiled:
     """As `compile_policy`, but the scenarios have not been run."""
     pages, findings = _read_all(files)
     whole = not findings
@@ -102,7 +114,7 @@ def compile_untested(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATA
     in_order = _told_once(findings)
     if any(finding.severity is Severity.ERROR for finding in in_order):
         raise PolicyInvalid(in_order)
-    policy = assembled(gathered, conditions=conditions, digest=digest_of(files), catalogue=catalogue)
+    policy = assembled(gathered, conditions=conditions, digest=digest_of(files), catalogue=catalogue, families=families)
     return Compiled(policy=policy, findings=in_order, scenarios=scenario_values(scenarios, policy))
 
 

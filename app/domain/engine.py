@@ -181,7 +181,8 @@ class EngineReading:
     faults: tuple[str, ...] = ()
 
     def model(self, name: str) -> ServedModel | None:
-        return next((model for model in self.models if model.name == name), None)
+        """The model that a request of this name gets. (Ollama lists `name:latest` for who asks for `name`.)"""
+        return next((model for model in self.models if model.name in {name, f"{name}:latest"}), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

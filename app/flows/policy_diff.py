@@ -35,7 +35,7 @@ _WORDS: Final = {
 }
 #: Fields that are said otherwise, or follow from others.
 _UNSAID: Final = frozenset(
-    {"name", "rules", "reads_fleet", "reads_budgets", "prefer", "weights", "per_second", "written_at"}
+    {"name", "family", "rules", "reads_fleet", "reads_budgets", "prefer", "weights", "per_second", "written_at"}
 )
 _MONEY: Final = frozenset({"amount", "most_per_hour", "most_per_day"})
 _MILLIONTHS_OF_A_PERCENT: Final = 10_000
