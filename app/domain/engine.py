@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.domain.errors import FaultKind
+from app.domain.fault import FaultKind
 from app.domain.signals import EngineSignals, Entry, Place, Series, SignalName, SignalRule
 
 

@@ -21,8 +21,9 @@ How each becomes a status, a type and a code for the caller is one table: `api/p
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from app.domain.fault import FaultKind as FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,26 +100,6 @@ class NoTarget(BreakevenError):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
-
-
-class FaultKind(StrEnum):
-    """What a target did. Decides whether another target may serve and what the attempt costs."""
-
-    REFUSED_CONNECTION = "refused_connection"
-    CONNECT_TIMEOUT = "connect_timeout"
-    FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # noqa: S105
-    IDLE_TIMEOUT = "idle_timeout"
-    TOTAL_TIMEOUT = "total_timeout"
-    CUT = "cut"
-    INVALID_ANSWER = "invalid_answer"
-    OVERLOADED = "overloaded"
-    RATE_LIMITED = "rate_limited"
-    MONEY_GONE = "money_gone"
-    AUTH = "auth"
-    CONTEXT_OVERFLOW = "context_overflow"
-    BAD_REQUEST = "bad_request"
-    NOT_FOUND = "not_found"
-    SERVER_ERROR = "server_error"
 
 
 #: Faults that a repetition elsewhere cannot mend: the request itself is at fault, so the answer is passed on.
