@@ -77,7 +77,8 @@ class Lack(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """How to start an engine so that it does not lack something. `because` is a whole sentence."""
+    """How to start an engine so that it does not lack something: `add` says it in a few words that begin with a verb,
+    `because` is a whole sentence."""
 
     mends: Lack
     add: str

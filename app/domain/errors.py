@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.domain.fault import FaultKind as FaultKind
+from app.domain.fault import FaultKind as FaultKind  # noqa: PLC0414 (given on: most ask for it here)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -45,12 +45,12 @@ LLAMACPP: Final = EngineFamily(
     flags=(
         Flag(
             mends=Lack.METRICS,
-            add="--metrics",
+            add="Add --metrics",
             because="Without it nobody knows how many requests wait there.",
         ),
         Flag(
             mends=Lack.SLOTS,
-            add="--slots",
+            add="Add --slots",
             because="Without it nobody knows how many requests it works on at once.",
         ),
     ),

@@ -49,7 +49,7 @@ LMDEPLOY: Final = EngineFamily(
     flags=(
         Flag(
             mends=Lack.METRICS,
-            add="--enable-metrics",
+            add="Add --enable-metrics",
             because="Without its figures load is known from our own counts only.",
         ),
     ),

@@ -55,17 +55,17 @@ SGLANG: Final = EngineFamily(
     flags=(
         Flag(
             mends=Lack.METRICS,
-            add="--enable-metrics",
+            add="Add --enable-metrics",
             because="Without it only /v1/loads tells the load, and no times at all.",
         ),
         Flag(
             mends=Lack.CACHED_TOKENS,
-            add="--enable-cache-report",
+            add="Add --enable-cache-report",
             because="Without it cached prompt tokens are not reported, so that they are charged as computed ones.",
         ),
         Flag(
             mends=Lack.QUEUE_LIMIT,
-            add="--max-queued-requests N",
+            add="Add --max-queued-requests N",
             because="Without it the queue has no end, and who waits there is not sent elsewhere.",
         ),
     ),

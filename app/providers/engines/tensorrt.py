@@ -52,7 +52,7 @@ TRTLLM: Final = EngineFamily(
     flags=(
         Flag(
             mends=Lack.METRICS,
-            add="return_perf_metrics: true",
+            add="Add return_perf_metrics: true",
             because="Without it in the file of --extra_llm_api_options there is no /prometheus/metrics, and load is "
             "known from our own counts only.",
         ),
@@ -79,7 +79,7 @@ TRITON: Final = EngineFamily(
     flags=(
         Flag(
             mends=Lack.METRICS,
-            add="--allow-metrics=true --metrics-port=8002",
+            add="Add --allow-metrics=true --metrics-port=8002",
             because="Without them load is known from our own counts only; at another port, say so under `engines:` in "
             "the policy.",
         ),

@@ -63,32 +63,32 @@ VLLM: Final = EngineFamily(
     flags=(
         Flag(
             mends=Lack.METRICS,
-            add="remove --disable-log-stats",
+            add="Remove --disable-log-stats",
             because="It takes all figures away, so that load is known from our own counts only.",
         ),
         Flag(
             mends=Lack.CACHED_TOKENS,
-            add="--enable-prompt-tokens-details",
+            add="Add --enable-prompt-tokens-details",
             because="Without it cached prompt tokens are not reported, so that they are charged as computed ones.",
         ),
         Flag(
             mends=Lack.STREAM_USAGE,
-            add="--enable-force-include-usage",
+            add="Add --enable-force-include-usage",
             because="Without usage at its end a stream is booked by an estimate.",
         ),
         Flag(
             mends=Lack.TIMINGS,
-            add="--enable-per-request-metrics",
+            add="Add --enable-per-request-metrics",
             because="It tells queue, first token and generation apart for each request.",
         ),
         Flag(
             mends=Lack.REQUEST_ID,
-            add="--enable-request-id-headers",
+            add="Add --enable-request-id-headers",
             because="It joins a receipt and the engine's log.",
         ),
         Flag(
             mends=Lack.QUEUE_LIMIT,
-            add="--max-num-queued-reqs N",
+            add="Add --max-num-queued-reqs N",
             because="Without it the queue has no end, and who waits there is not sent elsewhere (about "
             "data-parallel size x max_num_seqs, and the depth you want).",
         ),
