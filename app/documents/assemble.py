@@ -9,6 +9,7 @@ from types import MappingProxyType
 from app.documents.budgets import WrittenBudget
 from app.documents.conditions import CelCondition, preparing
 from app.documents.defaults import with_defaults
+from app.documents.engine_tables import NO_FAMILIES, engine_families
 from app.documents.gather import Gathered, Placed
 from app.documents.policy import (
     PROVIDER_URLS,
@@ -45,9 +46,6 @@ from app.ports.prices import Catalogue
 #: What stands for the engine's version in rates that the policy gives.
 GIVEN = "given in the policy"
 
-#: For who compiles without any engine at hand.
-NO_FAMILIES: Mapping[str, EngineFamily] = MappingProxyType({})
-
 _MILLION = 1_000_000
 #: What a model is that says nothing: the product's defaults.
 _USUAL = Route(model="", rules=())
@@ -72,6 +70,8 @@ def assembled(
         for name, target in targets.items()
         if name in rates and rates[name].measured is not None
     }
+    engines = {name: placed.written for name, placed in gathered.engines.items() if placed.written}
+    known = engine_families(engines, families)
     budgets = {name: _budget(name, placed.written) for name, placed in gathered.budgets.items() if placed.written}
     return Policy(
         digest=digest,
@@ -83,7 +83,7 @@ def assembled(
                     rate_card=_standard_card(target, given.get(name), prices),
                     prices=_price_list(target, rates.get(name), catalogue),
                     marginal_ppm=_marginal_ppm(target, machines),
-                    family=None if target.engine is None else families.get(target.engine),
+                    family=None if target.engine is None else known.get(target.engine),
                 )
                 for name, target in targets.items()
             }

@@ -14,13 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from app.documents.assemble import NO_FAMILIES, assembled
+from app.documents.assemble import assembled
 from app.documents.condition_terms import Fault
 from app.documents.conditions import CelCondition, compile_condition
+from app.documents.engine_tables import NO_FAMILIES
 from app.documents.gather import Gathered, Placed, gather
 from app.documents.lint import lint_links, lint_models, lint_targets
 from app.documents.lint_budgets import lint_budgets
 from app.documents.lint_conditions import lint_conditions
+from app.documents.lint_engines import lint_engine_links, lint_engines
 from app.documents.lint_rates import lint_rates
 from app.documents.lint_reads import lint_reads
 from app.documents.lint_rules import lint_rule_links, lint_rules
@@ -100,11 +102,13 @@ def compile_untested(
     findings.extend(faults)
     conditions = _conditions(gathered, findings)
     findings.extend(lint_targets(gathered))
+    findings.extend(lint_engines(gathered))
     findings.extend(lint_models(gathered))
     findings.extend(lint_rules(gathered))
     findings.extend(lint_conditions(gathered, conditions))
     if whole and gathered.complete:
         findings.extend(lint_links(gathered))
+        findings.extend(lint_engine_links(gathered))
         findings.extend(lint_rule_links(gathered, conditions))
         findings.extend(lint_reads(gathered, conditions))
         findings.extend(lint_budgets(gathered, conditions))

@@ -115,6 +115,10 @@ class Series:
     labels: tuple[tuple[str, str], ...] = ()
     label: str | None = None
 
+    def __str__(self) -> str:
+        pairs = ",".join(f'{name}="{value}"' for name, value in self.labels)
+        return self.name + (f"{{{pairs}}}" if pairs else "") + (f"[{self.label}]" if self.label else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -122,6 +126,9 @@ class Entry:
 
     page: str
     keys: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.page}#{'.'.join(self.keys).replace('.[]', '[]')}"
 
 
 Place = Series | Entry
@@ -134,6 +141,10 @@ class Figure:
     of: Place
     times: Place | None = None
     over: Place | None = None
+
+    def __str__(self) -> str:
+        other = f" * {self.times}" if self.times is not None else f" / {self.over}" if self.over is not None else ""
+        return f"{self.of}{other}"
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -149,6 +160,11 @@ class SignalRule:
     scale: float = 1.0
     #: 0 means "switched off" there, not "none".
     zero_is_missing: bool = False
+
+    def __str__(self) -> str:
+        scale = "" if self.scale == 1 else f", scale {self.scale:g}"
+        zero = ", 0 is missing" if self.zero_is_missing else ""
+        return f"[{', '.join(str(figure) for figure in self.figures)}] by {self.combine}{scale}{zero}"
 
 
 def rule(*figures: str, by: Combine = Combine.SUM, scale: float = 1.0, zero_is_missing: bool = False) -> SignalRule:
