@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from app.bootstrap.alerts import send_test_alert
     from app.bootstrap.console import serve_console
+    from app.bootstrap.doctor import examine_targets
     from app.bootstrap.gateway import serve_gateway
     from app.bootstrap.office import Office, measure_target
     from app.bootstrap.policy import read_policy
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Office",
     "database_url",
+    "examine_targets",
     "measure_target",
     "migrate",
     "read_policy",
@@ -31,6 +33,7 @@ __all__ = [
 _WHERE: Final = {
     "Office": "app.bootstrap.office",
     "database_url": "app.bootstrap.postgres",
+    "examine_targets": "app.bootstrap.doctor",
     "measure_target": "app.bootstrap.office",
     "migrate": "app.bootstrap.postgres",
     "read_policy": "app.bootstrap.policy",

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "budget": ("app.cli.budget", "See budgets: what is spent, what is held, when they end; and their alerts."),
     "verify": ("app.cli.verify", "Check what must always hold of the books."),
     "calibrate": ("app.cli.calibrate", "Measure how fast a self-hosted target is, and so what its tokens cost."),
+    "doctor": ("app.cli.doctor", "Examine self-hosted targets: what answers, what it lacks, which flag to add."),
     "price": ("app.cli.price", "List prices: the catalogue, what was ever in force, and who disagrees."),
     "policy": ("app.cli.policy", "Check the policy files, and all around them."),
 }

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from app.documents.budgets import WrittenBudget
 from app.documents.conditions import CelCondition, preparing
 from app.documents.defaults import with_defaults
+from app.documents.engine_tables import NO_FAMILIES, engine_families
 from app.documents.gather import Gathered, Placed
 from app.documents.policy import (
     PROVIDER_URLS,
@@ -24,6 +25,7 @@ from app.documents.policy import (
 from app.documents.price_lists import NO_CATALOGUE, PriceFault, price_list
 from app.documents.rates import WrittenMachinePrice, WrittenTargetRates
 from app.domain.budget import Budget, Every, Mode, PastStep
+from app.domain.engine import EngineFamily
 from app.domain.money import ZERO, Nanodollars, from_dollars
 from app.domain.pricing.price_list import DatedCard
 from app.domain.pricing.rate_card import RateCard
@@ -55,8 +57,10 @@ def assembled(
     conditions: Mapping[tuple[str, int], CelCondition],
     digest: str,
     catalogue: Catalogue = NO_CATALOGUE,
+    families: Mapping[str, EngineFamily] = NO_FAMILIES,
 ) -> Policy:
-    """The policy. `gathered` has no errors; `conditions` has every `when`, by model and place of its rule."""
+    """The policy. `gathered` has no errors; `conditions` has every `when`, by model and place of its rule; `families`
+    are the engines that the product knows."""
     machines = {name: placed.written for name, placed in gathered.machine_prices.items() if placed.written}
     prices = {name: machine.usd_per_hour for name, machine in machines.items()}
     rates = {name: placed.written for name, placed in gathered.target_rates.items() if placed.written}
@@ -66,6 +70,8 @@ def assembled(
         for name, target in targets.items()
         if name in rates and rates[name].measured is not None
     }
+    engines = {name: placed.written for name, placed in gathered.engines.items() if placed.written}
+    known = engine_families(engines, families)
     budgets = {name: _budget(name, placed.written) for name, placed in gathered.budgets.items() if placed.written}
     return Policy(
         digest=digest,
@@ -77,6 +83,7 @@ def assembled(
                     rate_card=_standard_card(target, given.get(name), prices),
                     prices=_price_list(target, rates.get(name), catalogue),
                     marginal_ppm=_marginal_ppm(target, machines),
+                    family=None if target.engine is None else known.get(target.engine),
                 )
                 for name, target in targets.items()
             }
@@ -103,6 +110,7 @@ def _target(
     rate_card: RateCard | None,
     prices: tuple[DatedCard, ...],
     marginal_ppm: int,
+    family: EngineFamily | None,
 ) -> Target:
     kind = written.engine or written.provider
     url = written.url or PROVIDER_URLS.get(written.provider or "")
@@ -125,6 +133,7 @@ def _target(
         marginal_ppm=marginal_ppm,
         credential=written.credential,
         machine=None if machine is None else Machine(type=machine.type, count=machine.count),
+        family=family,
         rate_card=prices[-1].card if prices else rate_card,
         price_list=() if prices == (*_for_ever(prices),) else prices,
     )

@@ -17,10 +17,12 @@ from hashlib import sha256
 from app.documents.assemble import assembled
 from app.documents.condition_terms import Fault
 from app.documents.conditions import CelCondition, compile_condition
+from app.documents.engine_tables import NO_FAMILIES
 from app.documents.gather import Gathered, Placed, gather
 from app.documents.lint import lint_links, lint_models, lint_targets
 from app.documents.lint_budgets import lint_budgets
 from app.documents.lint_conditions import lint_conditions
+from app.documents.lint_engines import lint_engine_links, lint_engines
 from app.documents.lint_rates import lint_rates
 from app.documents.lint_reads import lint_reads
 from app.documents.lint_rules import lint_rule_links, lint_rules
@@ -31,6 +33,7 @@ from app.documents.price_lists import NO_CATALOGUE
 from app.documents.scenario import gather_scenarios
 from app.documents.scenario_values import scenario_values
 from app.documents.source import read
+from app.domain.engine import EngineFamily
 from app.domain.errors import PolicyInvalid
 from app.domain.findings import Finding, Severity
 from app.domain.routing.policy import Policy
@@ -49,13 +52,19 @@ class Compiled:
     scenarios: tuple[Scenario, ...] = ()
 
 
-def compile_policy(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATALOGUE) -> Compiled:
+def compile_policy(
+    files: Mapping[str, str],
+    *,
+    catalogue: Catalogue = NO_CATALOGUE,
+    families: Mapping[str, EngineFamily] = NO_FAMILIES,
+) -> Compiled:
     """The policy that these files (name → text) write together.
 
     The order of the mapping does not matter Raises PolicyInvalid with every finding, warnings too, when one of them
-    is an error or a scenario fails; raises nothing else, whatever the text. List prices come out of `catalogue`.
+    is an error or a scenario fails; raises nothing else, whatever the text. List prices come out of `catalogue`, what
+    is known of engines out of `families`, by the words of `engine`.
     """
-    compiled = compile_untested(files, catalogue=catalogue)
+    compiled = compile_untested(files, catalogue=catalogue, families=families)
     failed = [
         finding_of(verdict) for verdict in run_scenarios(compiled.scenarios, compiled.policy) if not verdict.passed
     ]
@@ -78,7 +87,12 @@ def finding_of(verdict: Verdict) -> Finding:
     )
 
 
-def compile_untested(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATALOGUE) -> Compiled:
+def compile_untested(
+    files: Mapping[str, str],
+    *,
+    catalogue: Catalogue = NO_CATALOGUE,
+    families: Mapping[str, EngineFamily] = NO_FAMILIES,
+) -> Compiled:
     """As `compile_policy`, but the scenarios have not been run."""
     pages, findings = _read_all(files)
     whole = not findings
@@ -88,11 +102,13 @@ def compile_untested(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATA
     findings.extend(faults)
     conditions = _conditions(gathered, findings)
     findings.extend(lint_targets(gathered))
+    findings.extend(lint_engines(gathered))
     findings.extend(lint_models(gathered))
     findings.extend(lint_rules(gathered))
     findings.extend(lint_conditions(gathered, conditions))
     if whole and gathered.complete:
         findings.extend(lint_links(gathered))
+        findings.extend(lint_engine_links(gathered))
         findings.extend(lint_rule_links(gathered, conditions))
         findings.extend(lint_reads(gathered, conditions))
         findings.extend(lint_budgets(gathered, conditions))
@@ -102,7 +118,7 @@ def compile_untested(files: Mapping[str, str], *, catalogue: Catalogue = NO_CATA
     in_order = _told_once(findings)
     if any(finding.severity is Severity.ERROR for finding in in_order):
         raise PolicyInvalid(in_order)
-    policy = assembled(gathered, conditions=conditions, digest=digest_of(files), catalogue=catalogue)
+    policy = assembled(gathered, conditions=conditions, digest=digest_of(files), catalogue=catalogue, families=families)
     return Compiled(policy=policy, findings=in_order, scenarios=scenario_values(scenarios, policy))
 
 

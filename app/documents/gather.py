@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from app.documents.budgets import WrittenBudget
+from app.documents.engines import EngineName, WrittenEngine
 from app.documents.nearest import mend_for
 from app.documents.page import Entry, Mark, Page, Path, Scalar, Table
 from app.documents.policy import WrittenDefaults, WrittenModel, WrittenTarget
@@ -63,6 +64,7 @@ class Gathered:
     machine_prices: dict[str, Placed[WrittenMachinePrice]] = field(default_factory=dict)
     target_rates: dict[str, Placed[WrittenTargetRates]] = field(default_factory=dict)
     budgets: dict[str, Placed[WrittenBudget]] = field(default_factory=dict)
+    engines: dict[str, Placed[WrittenEngine]] = field(default_factory=dict)
     defaults: Placed[WrittenDefaults] | None = None
     timezone: tzinfo = UTC
     #: False when a part of a page could not be understood: what seems to be missing may be written there.
@@ -79,10 +81,11 @@ _SECTIONS: Mapping[tuple[str, ...], tuple[str, Any, type[Written]]] = {
     ("targets",): ("targets", TargetName, WrittenTarget),
     ("models",): ("models", ModelName, WrittenModel),
     ("budgets",): ("budgets", TargetName, WrittenBudget),
+    ("engines",): ("engines", EngineName, WrittenEngine),
     ("rates", "machines"): ("machine_prices", TargetName, WrittenMachinePrice),
     ("rates", "targets"): ("target_rates", TargetName, WrittenTargetRates),
 }
-_TOP_KEYS = ("targets", "models", "defaults", "rates", "budgets", "timezone", "scenarios")
+_TOP_KEYS = ("targets", "models", "defaults", "engines", "rates", "budgets", "timezone", "scenarios")
 _RATES_KEYS = ("machines", "targets")
 
 

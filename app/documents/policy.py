@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, StrictBool, Tag
+from pydantic import ConfigDict, Discriminator, Field, StrictBool, StrictStr, Tag
 
 from app.documents.words import (
     Attempts,
@@ -45,6 +45,19 @@ Engine = Literal[
     "nim",
     "dynamo",
     "openai_compatible",
+]
+#: An engine that `engines` adds.
+OWN_ENGINE = r"own-[a-z0-9][a-z0-9._-]{0,58}"
+OwnEngine = Annotated[StrictStr, Field(pattern=f"^{OWN_ENGINE}$")]
+
+
+def _form_of_engine(value: object) -> str:
+    return "<own>" if isinstance(value, str) and value.startswith("own-") else "<known>"
+
+
+#: One that the product knows, or one that `engines` adds.
+AnyEngine = Annotated[
+    Annotated[Engine, Tag("<known>")] | Annotated[OwnEngine, Tag("<own>")], Discriminator(_form_of_engine)
 ]
 #: Sellers whose dialect is spoken: OpenAI's own, and any other that speaks it too.
 Provider = Literal["openai", "openai_compatible"]
@@ -94,8 +107,10 @@ class WrittenTarget(Written):
         description="`self_hosted`: your machine, paid by the hour. `managed`: paid by the token.",
         examples=["self_hosted"],
     )
-    engine: Engine | None = Field(
-        default=None, description="Of a self-hosted target: what serves there.", examples=["vllm"]
+    engine: AnyEngine | None = Field(
+        default=None,
+        description="Of a self-hosted target: what serves there; `own-…` is one that `engines` adds.",
+        examples=["vllm", "own-gateway"],
     )
     provider: Provider | None = Field(
         default=None, description="Of a managed target: whose dialect it speaks.", examples=["openai"]
@@ -158,8 +173,8 @@ class WrittenPreference(Written):
     )
 
 
-#: The two forms of `prefer`. pydantic puts the form into the place of a fault, right behind `prefer`.
-FORMS = ("<word>", "<mapping>")
+#: The forms of `prefer` and of `engine`. pydantic puts the form into the place of a fault, right behind the key.
+FORMS = ("<word>", "<mapping>", "<known>", "<own>")
 
 
 def _form_of_prefer(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from app.documents.budgets import WrittenBudget
+from app.documents.engines import EngineName, WrittenEngine
 from app.documents.policy import WrittenDefaults, WrittenModel, WrittenTarget
 from app.documents.rates import WrittenRates
 from app.documents.scenario import WrittenScenario
@@ -41,6 +42,10 @@ class WrittenFile(Written):
         default=WrittenDefaults(),
         description="What models and rules are when they do not say it themselves. Once over all files.",
         examples=[{"attempts": 3, "timeouts": {"total_s": 300}, "affinity": "session"}],
+    )
+    engines: dict[EngineName, WrittenEngine] = Field(
+        default={},
+        description="What is different of engines that are known, by their word; and engines of your own, `own-…`.",
     )
     rates: WrittenRates = Field(default=WrittenRates(), description="What things cost, in US dollars.")
     budgets: dict[TargetName, WrittenBudget] = Field(

@@ -60,7 +60,9 @@ def _steps(fault: Fault) -> tuple[str | int, ...]:
     """Where the fault is, without the tags of a union's members."""
     places = fault["loc"]
     return tuple(
-        step for step, before in zip(places, ("", *places), strict=False) if not (before == "prefer" and step in FORMS)
+        step
+        for step, before in zip(places, ("", *places), strict=False)
+        if not (before in ("prefer", "engine") and step in FORMS)
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 
+from app.domain.engine import EngineFamily
 from app.domain.pricing.price_list import DatedCard, card_of_the_day
 from app.domain.pricing.rate_card import RateCard
 
@@ -71,6 +72,8 @@ class Target:
     #: A reference such as `env:OPENAI_API_KEY`, never the secret itself.
     credential: str | None = None
     machine: Machine | None = None
+    #: What is known of its engine, as the policy has it; None: it is managed, or nobody told.
+    family: EngineFamily | None = None
     #: None: the price is not in the policy (a self-hosted target may get one from its measured rates).
     rate_card: RateCard | None = None
     #: Of a price that begins, ends or changes: its cards by their days; `rate_card` is the last of them then. Empty:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Any, Final
 
+from app.domain.engine import EngineFamily
 from app.domain.money import Nanodollars, shown
 from app.domain.pricing.price_list import DatedCard
 from app.domain.pricing.rate_card import RateCard
@@ -35,7 +36,7 @@ _WORDS: Final = {
 }
 #: Fields that are said otherwise, or follow from others.
 _UNSAID: Final = frozenset(
-    {"name", "rules", "reads_fleet", "reads_budgets", "prefer", "weights", "per_second", "written_at"}
+    {"name", "family", "rules", "reads_fleet", "reads_budgets", "prefer", "weights", "per_second", "written_at"}
 )
 _MONEY: Final = frozenset({"amount", "most_per_hour", "most_per_day"})
 _MILLIONTHS_OF_A_PERCENT: Final = 10_000
@@ -55,7 +56,7 @@ class Change:
     """One difference. `old` and `new` are as people write them; None: not there."""
 
     kind: Kind
-    #: "target", "model", "rule", "budget", "machine", or "policy" for what stands once.
+    #: "target", "engine", "model", "rule", "budget", "machine", or "policy" for what stands once.
     what: str
     name: str
     #: Of a rule: its model.
@@ -80,11 +81,12 @@ class Change:
 
 
 def policy_changes(old: Policy, new: Policy) -> tuple[Change, ...]:
-    """From `old` to `new`, in the order of the files: targets, machines, budgets, models with their rules. Empty when
-    they decide alike, however differently they are written."""
+    """From `old` to `new`, in the order of the files: targets, engines, machines, budgets, models with their rules.
+    Empty when they decide alike, however differently they are written."""
     return (
         *_changes("policy", {"": {"timezone": str(old.timezone)}}, {"": {"timezone": str(new.timezone)}}),
         *_changes("target", _all(old.targets), _all(new.targets)),
+        *_changes("engine", *_engines(old, new)),
         *_changes("machine", _machines(old), _machines(new)),
         *_changes("speed of target", _all(old.given_rates, without="target"), _all(new.given_rates, without="target")),
         *_changes("budget", _all(old.budgets), _all(new.budgets)),
@@ -194,6 +196,36 @@ def _machines(policy: Policy) -> Mapping[str, Described]:
 
 def _all(values: Mapping[str, Any], *, without: str = "") -> Mapping[str, Described]:
     return {name: _described(value, without=without) for name, value in values.items()}
+
+
+def _engines(old: Policy, new: Policy) -> tuple[Mapping[str, Described], Mapping[str, Described]]:
+    """The families that targets of both policies have: those of one alone come and go with its targets."""
+    before, after = _families(old), _families(new)
+    both = before.keys() & after.keys()
+    return (
+        {name: _family(family) for name, family in before.items() if name in both},
+        {name: _family(family) for name, family in after.items() if name in both},
+    )
+
+
+def _families(policy: Policy) -> Mapping[str, EngineFamily]:
+    return {target.kind: target.family for target in policy.targets.values() if target.family is not None}
+
+
+def _family(family: EngineFamily) -> Described:
+    """What `engines` can change of it."""
+    errors = [
+        f"{each.kind} {sorted(each.statuses)} {sorted(each.codes)} {list(each.phrases)}" for each in family.errors
+    ]
+    said = {
+        "metrics": family.metrics,
+        "health": family.health,
+        "version": ", ".join(str(place) for place in family.version),
+        **{f"signals.{name}": str(rule) for name, rule in family.signals.items()},
+        "errors": "; ".join(errors),
+        "priority": family.sooner.value,
+    }
+    return {key: each for key, each in said.items() if each}
 
 
 def _rule(rule: Rule) -> Described:

@@ -1,4 +1,4 @@
-"""The port of HTTP: one POST, one answer, read as it comes.
+"""The port of HTTP: one request, one answer, read as it comes.
 
 What every implementation promises, and `tests/ports/http_suite.py` holds it to: connections are kept and used again;
 nothing is added to a request and nothing is taken from an answer (no cookies, no proxies from the environment, no
@@ -73,12 +73,16 @@ class HttpAnswer(Protocol):
 
 
 class Destination(Protocol):
-    """A place to post to, with what all requests to it have in common."""
+    """A place to ask, with what all requests to it have in common."""
 
     async def post(self, body: bytes, *, headers: Mapping[str, str], connect_s: float) -> HttpAnswer:
         """Send one request and wait for the head of its answer. Raises HttpFault; sends nothing a second time.
 
         Cancelling it breaks the connection. `connect_s` bounds name, connection and handshake together."""
+        ...
+
+    async def get(self, *, connect_s: float) -> HttpAnswer:
+        """The same without a body."""
         ...
 
 

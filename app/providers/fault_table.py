@@ -1,4 +1,5 @@
-"""How targets spell their failures: data, not code. One row, one meaning; the first row that fits stands.
+"""How targets spell their failures: data, not code. One row, one meaning; the first row that fits stands. What a family
+of engines spells in its own way is read before it (`engines/`).
 
 Read in the sources of vLLM 0.33, SGLang 0.5.23, llama.cpp, Ollama, TGI, LMDeploy and Dynamo 1.5, and in OpenAI's,
 Anthropic's and Azure's documentation, November 2026.
@@ -6,22 +7,10 @@ Anthropic's and Azure's documentation, November 2026.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from app.domain.engine import Spelling
 from app.domain.errors import FaultKind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spelling:
-    """Fits an answer whose status is one of `statuses` (empty: any), and that has one of `codes` as its code or type,
-    or one of `phrases` in its message. All in lower case. Both empty: the status alone decides."""
-
-    kind: FaultKind
-    statuses: frozenset[int] = frozenset()
-    codes: frozenset[str] = frozenset()
-    phrases: tuple[str, ...] = ()
-
 
 #: Statuses whose message is believed. Others may quote what the caller wrote.
 _TOO_LONG: Final = frozenset({400, 413, 422, 500})

@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
+from app.domain.engine import Spelling
 from app.domain.errors import CALLERS_FAULT, FaultKind, TargetFailure
 from app.providers.exchange import HttpFault, HttpFaultKind
-from app.providers.fault_table import ADVICE, SPELLINGS, Spelling
+from app.providers.fault_table import ADVICE, SPELLINGS
 
 #: Bytes of an error's body that are read; what is longer is not passed on.
 ERROR_BODY_MOST_BYTES: Final = 64 * 1024
@@ -52,6 +53,8 @@ class Blame:
     target: str
     secret: str | None = None
     provider_request_id: str | None = None
+    #: How engines of the target's family spell failures, read before what all have in common.
+    spellings: tuple[Spelling, ...] = ()
 
     def failure(
         self,
@@ -81,7 +84,7 @@ class Blame:
         """The target answered with another status than 200. `body` may be cut at ERROR_BODY_MOST_BYTES."""
         said = read_error(body)
         return self.failure(
-            kind_of(status=status, said=said),
+            kind_of(status=status, said=said, spellings=self.spellings),
             f"answered {status}{_quoted(said.message)}",
             status=status,
             body=body if said.is_openai and len(body) <= ERROR_BODY_MOST_BYTES else None,
@@ -91,7 +94,7 @@ class Blame:
     def said_in_answer(self, body: bytes) -> TargetFailure:
         """The target put an error into an answer of status 200, where SGLang and others put theirs."""
         said = read_error(body)
-        kind = kind_of(status=said.status or 500, said=said)
+        kind = kind_of(status=said.status or 500, said=said, spellings=self.spellings)
         return self.failure(
             kind,
             f"answered 200 with an error inside{_quoted(said.message)}",
@@ -133,10 +136,11 @@ def read_error(body: bytes) -> SaidError:
     )
 
 
-def kind_of(*, status: int, said: SaidError) -> FaultKind:
-    """What the answer means: the first spelling that fits, then the class of its status."""
+def kind_of(*, status: int, said: SaidError, spellings: tuple[Spelling, ...] = ()) -> FaultKind:
+    """What the answer means: the first spelling that fits, a family's own before those of all, then the class of its
+    status."""
     message = said.message.lower()
-    for spelling in SPELLINGS:
+    for spelling in (*spellings, *SPELLINGS):
         if _fits(spelling, status=status, said=said, message=message):
             return spelling.kind
     if status < 200 or status >= 500:

@@ -61,8 +61,8 @@ class PooledClient:
         self._emptied: asyncio.Future[None] | None = None
 
     def destination(self, url: str, *, headers: Mapping[str, str]) -> PooledDestination:
-        place, head = _prepared(url, headers)
-        return PooledDestination(self, place, head)
+        place, request = _prepared(url, headers)
+        return PooledDestination(self, place, request)
 
     async def close(self) -> None:
         if self._sweep is not None:
@@ -158,19 +158,25 @@ class PooledClient:
 
 
 class PooledDestination:
-    """A place and a path, with the part of the head that never changes."""
+    """A place and a path, with the part of the head that never changes: all but the method."""
 
-    __slots__ = ("_client", "_head", "_place")
+    __slots__ = ("_client", "_get", "_place", "_post")
 
-    def __init__(self, client: PooledClient, place: Place, head: bytes) -> None:
+    def __init__(self, client: PooledClient, place: Place, request: bytes) -> None:
         self._client = client
         self._place = place
-        self._head = head
+        self._post = b"POST " + request
+        self._get = b"GET " + request + b"\r\n"
 
     async def post(self, body: bytes, *, headers: Mapping[str, str], connect_s: float) -> HttpAnswer:
-        head = self._head + _lines(headers) + b"content-length: %d\r\n\r\n" % len(body)
+        head = self._post + _lines(headers) + b"content-length: %d\r\n\r\n" % len(body)
         connection = await self._client.connection(self._place, connect_s=connect_s)
         status = await connection.exchange(head, body)
+        return PooledAnswer(connection, status)
+
+    async def get(self, *, connect_s: float) -> HttpAnswer:
+        connection = await self._client.connection(self._place, connect_s=connect_s)
+        status = await connection.exchange(self._get, b"")
         return PooledAnswer(connection, status)
 
 
@@ -242,7 +248,7 @@ def _prepared(url: str, headers: Mapping[str, str]) -> tuple[Place, bytes]:
     except ValueError as fault:
         raise HttpFault(HttpFaultKind.UNRESOLVED, "its url or a header holds characters that cannot be sent") from fault
     place = Place(secure=scheme == "https", host=host, port=port or _PORTS[scheme])
-    return place, b"POST " + spelled + b" HTTP/1.1\r\n" + lines
+    return place, spelled + b" HTTP/1.1\r\n" + lines
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -40,7 +40,8 @@ class OpenAiProvider:
 
     async def open(self, call: UpstreamCall) -> UpstreamAnswer:
         secret = self._secret(call.target)
-        blame = Blame(target=call.target.name, secret=secret)
+        family = call.target.family
+        blame = Blame(target=call.target.name, secret=secret, spellings=() if family is None else family.errors)
         destination = self._destination(call, secret, blame)
         if not call.stream:
             return await _open_whole(call, destination, blame)

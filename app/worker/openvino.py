@@ -30,7 +30,7 @@ class EngineSettings:
     cache_gb: int
 
 
-#: A cache that rounds makes an answer depend on what is computed beside it: a seed would not make the same answer twice.
+#: A cache that rounds makes an answer depend on what is computed beside it: a seed would not make the same one twice.
 KV_PRECISION: Final = "f32"
 
 

@@ -31,6 +31,7 @@ CHAPTERS = {
         ("Model", "Rule", "Preference", "Spill", "Shadow", "Timeouts", "OutputTokens"),
         "`models`",
     ),
+    **dict.fromkeys(("Engine", "Signal", "Error"), "`engines`"),
     "Defaults": "`defaults`",
     **dict.fromkeys(
         ("Rates", "MachinePrice", "TargetRates", "TokenPrices", "Speeds", "LongPrompts", "ServiceTier", "PriceChange"),

@@ -9,8 +9,9 @@ import pytest
 import uvloop
 
 from tests.upstream import upstream
+from tests.worker_process import cpu_worker
 
-__all__ = ["upstream"]
+__all__ = ["cpu_worker", "upstream"]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -18,7 +19,7 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     match item.path.name:
         case "test_http.py":
             return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-        case "test_provider.py":
+        case "test_provider.py" | "test_engines.py":
             return {"uvloop": uvloop.new_event_loop}
         case _:
             return {"asyncio": asyncio.new_event_loop}

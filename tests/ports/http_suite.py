@@ -70,6 +70,24 @@ class HttpSuite:
         given = {"accept": "application/json", "x-request-id": "r1"}
         assert heard.headers == {"host": host, **given, "content-length": "8"}
 
+    async def test_a_page_is_asked_for_without_a_body_on_a_connection_that_serves_again(
+        self, client: HttpClient, upstream: ScriptedUpstream
+    ) -> None:
+        upstream.always(whole(b"page"))
+        destination = client.destination(f"{upstream.url}/metrics?a=b", headers={"accept": "*/*"})
+        for _ in range(2):
+            answer = await destination.get(connect_s=2)
+            assert (answer.status, await read_all(answer)) == (200, b"page")
+            answer.close()
+        heard = upstream.heard[0]
+        assert (heard.method, heard.path, heard.body) == ("GET", "/v1/metrics?a=b", b"")
+        host = upstream.url.partition("://")[2].removesuffix("/v1")
+        assert heard.headers == {"host": host, "accept": "*/*"}
+        posted = await post(client, upstream.url)
+        await read_all(posted)
+        posted.close()
+        assert upstream.connections == 1
+
     async def test_an_answer_comes_with_its_status_headers_and_body(
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:

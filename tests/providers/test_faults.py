@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import FaultKind
+from app.providers.engines.families import FAMILIES
 from app.providers.exchange import HttpFault, HttpFaultKind
 from app.providers.fault_table import ADVICE
 from app.providers.faults import (
@@ -18,6 +19,8 @@ from app.providers.faults import (
     WORDS_MOST,
     Blame,
     cleaned,
+    kind_of,
+    read_error,
     retry_after_s,
 )
 
@@ -261,3 +264,11 @@ def test_no_answer_crashes(body: bytes, status: int) -> None:
 @pytest.mark.parametrize("body", [b"[" * 50_000, b'{"error":' * 20_000, b'{"error":{"code":' + b"9" * 5000 + b"}}"])
 def test_a_monstrous_body_is_read_as_text(body: bytes) -> None:
     assert Blame(target="home").answered(status=500, body=body).kind is FaultKind.SERVER_ERROR
+
+
+def test_a_family_spells_its_own_failures_before_all_others() -> None:
+    said = read_error(b'{"object":"error","message":"(9) should not exceed max_num_tokens (8)","code":400}')
+    assert kind_of(status=400, said=said) is FaultKind.BAD_REQUEST
+    assert kind_of(status=400, said=said, spellings=FAMILIES["trtllm"].errors) is FaultKind.CONTEXT_OVERFLOW
+    blame = Blame(target="gpu", spellings=FAMILIES["trtllm"].errors)
+    assert blame.answered(status=400, body=b"should not exceed max_seq_len").kind is FaultKind.CONTEXT_OVERFLOW

@@ -362,4 +362,4 @@ async def test_metrics_count_what_was_done(http: aiohttp.ClientSession) -> None:
         text = await answer.text()
     assert 'breakeven_worker:prefix_account_drifts_total{engine="0",model_name="smollm2-135m-instruct"} 0.0' in text
     (cache,) = re.findall(r"vllm:cache_config_info{(.*)} 1.0", text)
-    assert 'kv_cache_size_tokens="78464"' in cache, "a gigabyte"
+    assert 'kv_cache_size_tokens="23296"' in cache, "a gigabyte"

@@ -1,0 +1,106 @@
+"""`breakeven doctor`: what answers behind each self-hosted target, what it lacks, and which flag to add."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from app.bootstrap import examine_targets
+from app.cli.output import AsJson, console, note, write_json
+from app.domain.diagnosis import Check, Diagnosis, Grade
+from app.domain.engine import EngineReading
+from app.domain.signals import Absent, SignalName
+from app.settings import read_settings
+
+app = typer.Typer()
+
+_STYLES: Final = {Grade.OK: "green", Grade.NOTE: "yellow", Grade.ACT: "bold red"}
+
+
+@app.command(help="Examine self-hosted targets: what answers, what it lacks, which flag to add.")
+def doctor(
+    target: Annotated[str | None, typer.Argument(help="Its name in the policy; without one: all of them.")] = None,
+    no_request: Annotated[
+        bool, typer.Option("--no-request", help="Send no chat; usage and cached tokens are then not looked at.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    found = asyncio.run(examine_targets(read_settings(), target=target, with_request=not no_request, progress=note))
+    if json:
+        write_json([diagnosis_view(each) for each in found])
+    else:
+        out = console()
+        for each in found:
+            out.print(Text(heading(each), style="bold"))
+            out.print(checks_table(each.checks))
+            out.print(Text("\n".join(signal_lines(each.reading))))
+            out.print()
+    if any(each.must_act for each in found):
+        raise typer.Exit(1)
+
+
+def heading(diagnosis: Diagnosis) -> str:
+    """Which target, and how it does in a word."""
+    target = diagnosis.target
+    acts = sum(check.grade is Grade.ACT for check in diagnosis.checks)
+    state = "nothing must be done" if not acts else f"{acts} thing{'s' if acts > 1 else ''} must be done"
+    return f"{target.name}: {target.kind} at {target.url}, {state}"
+
+
+def checks_table(checks: tuple[Check, ...]) -> Table:
+    """A line a check; long words are wrapped in their column."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "check", "found", "what to do"):
+        table.add_column(name, no_wrap=name in {"", "check"}, overflow="fold")
+    for check in checks:
+        table.add_row(
+            Text(check.grade.value, style=_STYLES[check.grade]),
+            Text(check.what),
+            Text(check.found),
+            Text(check.advice),
+        )
+    return table
+
+
+def signal_lines(reading: EngineReading) -> Iterator[str]:
+    """Every signal with its number, or why there is none."""
+    signals = reading.signals
+    for name in SignalName:
+        if name in signals.numbers:
+            yield f"  {name.value:<20} {signals.numbers[name]:.10g}"
+        elif signals.missing.get(name) is not Absent.NOT_OFFERED:
+            yield f"  {name.value:<20} missing: {signals.missing.get(name, Absent.NEVER_READ).value}"
+    never = [name.value for name in SignalName if signals.missing.get(name) is Absent.NOT_OFFERED]
+    if never:
+        yield f"  not told by engines of this family: {', '.join(never)}"
+
+
+def diagnosis_view(diagnosis: Diagnosis) -> dict[str, object]:
+    """The diagnosis as plain values. A signal is `{"value": …}` or `{"missing": why}`."""
+    target, reading = diagnosis.target, diagnosis.reading
+    signals = reading.signals
+    return {
+        "target": target.name,
+        "engine": target.kind,
+        "url": target.url,
+        "must_act": diagnosis.must_act,
+        "health": reading.health.value,
+        "version": reading.version,
+        "looks_like": list(reading.looks_like),
+        "models": [{"name": model.name, "context_tokens": model.context_tokens} for model in reading.models],
+        "checks": [
+            {"check": check.what, "grade": check.grade.value, "found": check.found, "advice": check.advice}
+            for check in diagnosis.checks
+        ],
+        "signals": {
+            name.value: {"value": signals.numbers[name]}
+            if name in signals.numbers
+            else {"missing": signals.missing.get(name, Absent.NEVER_READ).value}
+            for name in SignalName
+        },
+    }

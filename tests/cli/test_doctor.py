@@ -1,0 +1,119 @@
+"""`breakeven doctor` (`app.cli.doctor`) on an engine that runs: a table for people, a document for programs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.cli.doctor import heading, signal_lines
+from app.domain.diagnosis import diagnosed
+from app.domain.engine import EngineReading, Health
+from app.domain.signals import Absent, EngineSignals, SignalName
+from tests.command_line import HereAtOnce
+from tests.engines.server import CONTEXT, MODEL, FakeEngine
+from tests.engines.spoken import SPOKEN
+from tests.makers import a_target
+
+POLICY = """\
+targets:
+  gpu-a:
+    hosting: self_hosted
+    engine: {engine}
+    url: {url}
+    model: {model}
+    can: [chat]
+    context_tokens: {context}
+    limits: {{in_flight: 8}}
+    machine: {{type: h100, count: 1}}
+models:
+  chat:
+    rules: [{{name: the only one, use: [gpu-a]}}]
+rates:
+  machines: {{h100: {{usd_per_hour: 2}}}}
+"""
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    """A vLLM in a loop of its own, as the command runs one too."""
+    loop, fake = asyncio.new_event_loop(), FakeEngine(SPOKEN["vllm"])
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(fake.__aenter__(), loop).result(10)
+    yield fake
+    asyncio.run_coroutine_threadsafe(fake.stop(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def desk(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> HereAtOnce:
+    """No database is asked for: that of the url does not exist."""
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    text = POLICY.format(engine="vllm", url=engine.url, model=MODEL, context=CONTEXT)
+    (policies / "policy.yaml").write_text(text)
+    url = "postgresql://nobody@127.0.0.1:1/none"
+    at_hand = HereAtOnce(url=url, data=tmp_path / "data", monkeypatch=monkeypatch, capsys=capsys)
+    monkeypatch.setenv("BREAKEVEN_POLICIES", str(policies))
+    return at_hand
+
+
+def test_an_engine_as_it_should_be_ends_with_0_and_a_table(desk: HereAtOnce) -> None:
+    ran = desk("doctor")
+    assert ran.status == 0, ran.err
+    assert "gpu-a: vllm at http://127.0.0.1:" in ran.out
+    assert "nothing must be done" in ran.out
+    assert "vLLM 0.33.0" in ran.out
+    assert "  running              7\n" in ran.out
+    assert "not told by engines of this family: slots" in ran.out
+    assert "gpu-a: sending one small chat" in ran.err
+
+
+def test_a_flag_that_is_missing_ends_with_1_and_its_name(desk: HereAtOnce, engine: FakeEngine) -> None:
+    engine.fresh = False
+    ran = desk("doctor", "gpu-a")
+    assert ran.status == 1
+    assert "2 things must be done" in ran.out
+    assert "--enable-prompt-tokens-details" in ran.out
+    assert "  running              missing: its page of figures does not have it\n" in ran.out
+
+
+def test_programs_get_one_document(desk: HereAtOnce, engine: FakeEngine) -> None:
+    engine.fresh = False
+    (found,) = desk("doctor", "--json").value
+    assert (found["target"], found["must_act"], found["health"], found["version"]) == ("gpu-a", True, "ready", "0.33.0")
+    assert found["signals"]["running"] == {"missing": "its page of figures does not have it"}
+    assert found["models"] == [{"name": MODEL, "context_tokens": CONTEXT}]
+    acts = {check["check"] for check in found["checks"] if check["grade"] == "act"}
+    assert acts == {"load", "cached tokens"}
+
+
+def test_no_request_sends_none(desk: HereAtOnce, engine: FakeEngine) -> None:
+    ran = desk("doctor", "--no-request", "--json")
+    assert ran.status == 0
+    assert {heard.method for heard in engine.heard} == {"GET"}
+    assert "sending" not in ran.err
+
+
+def test_a_target_that_is_not_there_is_one_sentence(desk: HereAtOnce) -> None:
+    ran = desk("doctor", "gpu-b")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == 'breakeven: "gpu-b" is not a self-hosted target of the policy; those are: gpu-a\n'
+
+
+def test_a_zero_is_shown_as_a_zero_and_what_is_missing_is_not() -> None:
+    signals = EngineSignals(at_s=0, numbers={SignalName.WAITING: 0.0}, missing={SignalName.RUNNING: Absent.NO_NUMBER})
+    read = EngineReading(at_s=0, health=Health.READY, signals=signals)
+    lines = list(signal_lines(read))
+    assert "  waiting              0" in lines
+    assert "  running              missing: what stands there is no number" in lines
+    away = diagnosed(a_target(), EngineReading(at_s=0, health=Health.AWAY, signals=signals), None)
+    assert heading(away).endswith("1 thing must be done")
