@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -63,13 +63,14 @@ class Budget:
     #: and held from it no more; without one they are refused.
     past: tuple[PastStep, ...] = ()
 
-    @property
-    def account(self) -> str:
-        """The key of its account: its name and whose money it is. A new amount leaves the account as it is; another
-        scope or period opens another one."""
+    #: The key of its account: its name and whose money it is. A new amount leaves it as it is; another scope or
+    #: period opens another one.
+    account: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
         whose = (self.every.value, self.team, self.cost_centre, self.key, self.model, self.tag)
         parts = "/".join("" if part is None else part.replace("%", "%25").replace("/", "%2F") for part in whose)
-        return f"{self.name}:{parts}"
+        object.__setattr__(self, "account", f"{self.name}:{parts}")
 
     def is_of(self, *, caller: Caller, model: str) -> bool:
         """True when such a request spends its money."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from app.domain.budget import Budget
 from app.domain.errors import (
     CALLERS_FAULT,
     BadRequest,
@@ -25,7 +24,7 @@ from app.domain.routing.policy import Policy
 from app.domain.routing.snapshot import Snapshot
 from app.flows.dispatch import Visit, dispatch, too_long
 from app.flows.draft import STATUS_CALLER_LEFT, ReceiptDraft
-from app.flows.funding import fund
+from app.flows.funding import Funded, fund
 from app.flows.gateway import Asked, Gateway
 from app.flows.relay import fetch, relay
 from app.flows.settle import settle, settle_without_waiting
@@ -61,7 +60,7 @@ async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
     elif funded.refused is not None:
         ending = _Ending(outcome=Outcome.REFUSED, error=funded.refused)
     else:
-        ending = await _serve(asked, decision, snapshot, draft, reply, gateway, budgets=funded.budgets)
+        ending = await _serve(asked, decision, snapshot, draft, reply, gateway, funded=funded)
     await _close(ending, draft, reply, gateway)
     if isinstance(decision, Plan) and decision.shadow is not None:
         offer_copy(asked, decision, snapshot, gateway)
@@ -106,7 +105,7 @@ async def _serve(
     reply: Reply,
     gateway: Gateway,
     *,
-    budgets: tuple[Budget, ...],
+    funded: Funded,
 ) -> _Ending:
     route = snapshot.policy.routes[asked.facts.model]
     leash = gateway.leashes.leash(route.timeouts.total_s)
@@ -122,7 +121,8 @@ async def _serve(
                 draft=draft,
                 leash=leash,
                 gateway=gateway,
-                budgets=budgets,
+                budgets=funded.budgets,
+                output_tokens_cap=funded.output_tokens_cap,
             )
             async with visit:
                 if asked.facts.stream:

@@ -96,22 +96,23 @@ async def dispatch(
     leash: Leash,
     gateway: Gateway,
     budgets: tuple[Budget, ...] = (),
+    output_tokens_cap: int | None = None,
 ) -> Visit:
     """The first candidate that opens, within the route's attempts and the process's retry budget. Each attempt has its
     intent in the spool first, and before that what it may cost is held of `budgets`; for the first attempt it is in
-    `draft.holds` already.
+    `draft.holds` already, under `output_tokens_cap`.
 
     Raises the last TargetFailure when none opens or there is no money for another, or at once one that no other target
     could mend.
     """
     failures: list[TargetFailure] = []
     while (name := await _next_target(failures, asked, plan, snapshot, route, leash, gateway)) is not None:
-        cap: int | None = None
-        if budgets:
-            if failures and not await _hold_more(asked, name, budgets, snapshot, draft, gateway):
+        cap = output_tokens_cap
+        if failures and budgets:
+            if not await _hold_more(asked, name, budgets, snapshot, draft, gateway):
                 break
             needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=draft.spent)
-            cap = None if needs.bounds is None else needs.bounds.cap_to_send
+            cap = needs.output_tokens_cap
         visit = _begin(asked, name, snapshot=snapshot, draft=draft, leash=leash, gateway=gateway, cap=cap)
         try:
             visit.answer = await _open(asked, visit, route=route, gateway=gateway, output_tokens_cap=cap)

@@ -28,6 +28,8 @@ class Funded:
     decision: Plan | Refusal
     budgets: tuple[Budget, ...] = ()
     holds: tuple[Hold, ...] = ()
+    #: What has to be sent with the first attempt for the holds to be enough; None: nothing has.
+    output_tokens_cap: int | None = None
     refused: BudgetExceeded | LedgerUnavailable | None = None
 
 
@@ -44,8 +46,8 @@ async def fund(asked: Asked, snapshot: Snapshot, gateway: Gateway) -> Funded:
     budgets = tuple(budget for budget in budgets if not (_goes_on(budget) and _is_used_up(budget, snapshot)))
     while budgets and isinstance(decision, Plan):
         try:
-            needs = attempt_needs(asked, decision.order[0], budgets=budgets, snapshot=snapshot, spent=ZERO).needs
-            holds = await gateway.treasury.hold(needs, at=snapshot.at)
+            first = attempt_needs(asked, decision.order[0], budgets=budgets, snapshot=snapshot, spent=ZERO)
+            holds = await gateway.treasury.hold(first.needs, at=snapshot.at)
         except BudgetExceeded as short:
             if not _goes_on(snapshot.policy.budgets[short.budget]):
                 return Funded(decision=decision, budgets=budgets, refused=short)
@@ -55,7 +57,7 @@ async def fund(asked: Asked, snapshot: Snapshot, gateway: Gateway) -> Funded:
         except LedgerUnavailable as away:
             return Funded(decision=decision, budgets=budgets, refused=away)
         else:
-            return Funded(decision=decision, budgets=budgets, holds=holds)
+            return Funded(decision=decision, budgets=budgets, holds=holds, output_tokens_cap=first.output_tokens_cap)
     return Funded(decision=decision, budgets=budgets)
 
 
@@ -65,6 +67,11 @@ class AttemptNeeds:
 
     needs: Sequence[tuple[Budget, Nanodollars]]
     bounds: Bounds | None
+
+    @property
+    def output_tokens_cap(self) -> int | None:
+        """The cap that has to be sent with it, where its caller names none."""
+        return None if self.bounds is None else self.bounds.cap_to_send
 
 
 def attempt_needs(

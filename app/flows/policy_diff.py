@@ -246,7 +246,7 @@ def _prefer(rule: Rule) -> str:
 def _described(value: Any, *, within: str = "", without: str = "") -> Described:
     """Every field that says something; those of a value inside it under its own key."""
     said: dict[str, str] = {}
-    for field in fields(value):
+    for field in (each for each in fields(value) if each.compare):
         held, key = getattr(value, field.name), within + _WORDS.get(field.name, field.name)
         unsaid = field.name in _UNSAID or field.name == without
         if unsaid or held is None or held is False or held in ((), {}) or callable(held):

@@ -24,7 +24,7 @@ from app.domain.routing.snapshot import Snapshot, spill_key
 from app.domain.target import TargetSeen
 from app.flows.dispatch import dispatch, too_long
 from app.flows.draft import ReceiptDraft
-from app.flows.funding import attempt_needs
+from app.flows.funding import AttemptNeeds, attempt_needs
 from app.flows.gateway import Asked, Copy, Gateway
 from app.flows.relay import fetch, relay
 from app.flows.settle import settle, settle_without_waiting
@@ -81,10 +81,12 @@ async def _answered(copy: Copy, gateway: Gateway, *, ids: Ids) -> Receipt | None
     )
     snapshot = Snapshot(policy=policy, fleet={name: seen}, at=copy.snapshot.at)
     budgets = gateway.treasury.budgets_of(asked.facts, policy)
-    if budgets and not _is_held(asked, name, budgets, snapshot, draft, gateway):
+    held = _held(asked, name, budgets, snapshot, draft, gateway) if budgets else None
+    if budgets and held is None:
         gateway.shadows.drop(Dropped.NO_ROOM)
         return None
-    outcome, status = await _served(asked, plan, snapshot, draft, gateway, budgets=budgets)
+    cap = None if held is None else held.output_tokens_cap
+    outcome, status = await _served(asked, plan, snapshot, draft, gateway, output_tokens_cap=cap)
     receipt = draft.receipt(outcome=outcome, status=status, now_s=gateway.clock.monotonic_s())
     # Where it cannot be made durable its intent books it; what it cost counts for the cap all the same.
     with contextlib.suppress(LedgerUnavailable):
@@ -92,25 +94,26 @@ async def _answered(copy: Copy, gateway: Gateway, *, ids: Ids) -> Receipt | None
     return receipt
 
 
-def _is_held(
+def _held(
     asked: Asked,
     name: str,
     budgets: tuple[Budget, ...],
     snapshot: Snapshot,
     draft: ReceiptDraft,
     gateway: Gateway,
-) -> bool:
-    """A copy spends of its caller's budgets as an answer does, but no money is waited for or asked for."""
+) -> AttemptNeeds | None:
+    """What is set aside for it; None: there is no room. A copy spends of its caller's budgets as an answer does, but no
+    money is waited for or asked for."""
     at = datetime.fromtimestamp(asked.at_us / 1e6, UTC).astimezone(snapshot.policy.timezone)
     try:
-        needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=ZERO).needs
+        needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=ZERO)
     except BadRequest:
-        return False
-    found = gateway.treasury.hold_now(needs, at=at)
+        return None
+    found = gateway.treasury.hold_now(needs.needs, at=at)
     if isinstance(found, Short):
-        return False
+        return None
     draft.holds = found
-    return True
+    return needs
 
 
 async def _served(
@@ -120,7 +123,7 @@ async def _served(
     draft: ReceiptDraft,
     gateway: Gateway,
     *,
-    budgets: tuple[Budget, ...],
+    output_tokens_cap: int | None,
 ) -> tuple[Outcome, int]:
     """How the copy ended, and the status a caller would have seen. Raises LedgerUnavailable: nothing was dispatched."""
     route = replace(snapshot.policy.routes[asked.facts.model], attempts=1)
@@ -136,7 +139,7 @@ async def _served(
                 draft=draft,
                 leash=leash,
                 gateway=gateway,
-                budgets=budgets,
+                output_tokens_cap=output_tokens_cap,
             )
             async with visit:
                 assert visit.answer is not None, "an opened visit has its answer"
