@@ -1,14 +1,18 @@
 """What the books cost: receipts booked per second by one writer, and a report of a month of millions of attempts.
 
-`python -m tests.bench.books --receipts 15000 --attempts 5000000`. The server is an embedded one with fsync on.
+`python -m tests.bench.books --receipts 15000 --attempts 5000000 --recover 100000`. The server is an embedded one with
+fsync on. `--recover`: a process dies with so many receipts in its spool, and its successor books them all.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import asyncpg
 
@@ -16,13 +20,17 @@ from app.domain.ledger.month import Month
 from app.domain.ledger.report import CostQuery, Dimension
 from app.domain.money import Nanodollars
 from app.domain.target import Hosting
+from app.flows.ship import drain
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.migrate import migrate
 from app.storage.month_book import PostgresMonthBook
-from app.storage.receipt_json import encode
+from app.storage.receipt_json import decode, encode
 from app.storage.report_book import PostgresReportBook
+from app.storage.spool import Spool
 from app.storage.tables import SUMS
+from app.system import SystemClock
+from app.telemetry.metrics import Gauges, PrometheusReadings
 from tests.makers import NOON, a_caller, a_receipt, an_attempt, some_facts
 from tests.postgres import own_server
 
@@ -63,18 +71,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.books")
     parser.add_argument("--receipts", type=int, default=15_000)
     parser.add_argument("--attempts", type=int, default=0)
+    parser.add_argument("--recover", type=int, default=0)
     args = parser.parse_args()
     with own_server() as own:
         own.server.ensure_database("books")
-        return asyncio.run(_measure(own.server.url("books"), receipts=args.receipts, attempts=args.attempts))
+        return asyncio.run(_measure(own.server.url("books"), args))
 
 
-async def _measure(url: str, *, receipts: int, attempts: int) -> int:
+async def _measure(url: str, args: argparse.Namespace) -> int:
     await migrate(url, now=NOON)
     async with Database(url, command_timeout_s=600) as database:
-        await _shipping(database, receipts)
-        if attempts:
-            await _reading(url, database, attempts)
+        await _shipping(database, args.receipts)
+        if args.recover:
+            await _recovering(database, first=args.receipts, count=args.recover)
+        if args.attempts:
+            await _reading(url, database, args.attempts)
     return 0
 
 
@@ -99,6 +110,31 @@ def _receipt(number: int) -> bytes:
     caller = a_caller(key_id=f"key{number % 50}", team=f"team{number % 10}")
     facts = some_facts(request_id=identity, caller=caller)
     return encode(a_receipt(attempt, request_id=identity, at_us=1_795_435_200_000_000 + number * 1000, facts=facts))
+
+
+async def _recovering(database: Database, *, first: int, count: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="breakeven-spool-") as scratch:
+        child = os.fork()
+        if not child:
+            asyncio.run(_left_behind(Path(scratch), first=first, count=count))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the process left its receipts behind"
+        counted = PrometheusReadings(Gauges(policy_digest=lambda: ""))
+        began = time.perf_counter()
+        async with Spool.open(Path(scratch), clock=SystemClock(), notice=lambda sentence: None) as spool:
+            assert spool.depth == count, f"{spool.depth} of {count} adopted"
+            await drain(spool, PostgresLedgerBook(database), within_s=600, listener=counted)
+            assert spool.depth == 0, f"{spool.depth} are left"
+        print(
+            f"recovered {count} receipts of a process that died: {time.perf_counter() - began:.1f} s until all booked"
+        )
+
+
+async def _left_behind(directory: Path, *, first: int, count: int) -> None:
+    """Never returns: the process ends with its receipts on the disk and nowhere else."""
+    async with Spool.open(directory, clock=SystemClock(), durability="os", notice=lambda sentence: None) as spool:
+        for number in range(first, first + count):
+            spool.settle_later(decode(_receipt(number)))
+        os._exit(0)
 
 
 async def _reading(url: str, database: Database, attempts: int) -> None:
