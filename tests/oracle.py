@@ -88,6 +88,19 @@ async def _unsettled(gateway: GatewayProcess) -> bool:
     return bool(leases) or len(living) > gateway.workers
 
 
+async def nothing_is_missing(gateway: GatewayProcess, heard: Sequence[Heard], *, price: RateCard) -> list[Receipt]:
+    """After a fault: what was heard is booked, once and rightly, the budget says the same, and verify finds nothing.
+
+    The receipts."""
+    await settled_books(gateway)
+    receipts = await gateway.receipts(len({each.attempt_id.partition("/")[0] for each in heard}), within_s=30.0)
+    assert not (difference := joined(heard, receipts, price=price)), difference
+    for spent, overrun in await said(gateway.database_url, "select spent, overrun from budget_account"):
+        assert (spent, overrun) == (sum(receipt.charge for receipt in receipts), 0)
+    assert broken_ones(await asyncio.to_thread(proven, gateway)) == []
+    return receipts
+
+
 def proven(gateway: GatewayProcess) -> Ran:
     """`breakeven verify --json` over its books."""
     return breakeven(
