@@ -22,6 +22,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from app.domain.errors import FaultKind
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.pricing.rate_card import RateCard
@@ -97,13 +98,7 @@ async def test_a_caller_who_hardly_reads_holds_its_target_back_and_pays_for_all_
     upstream.will(flood)
     before = ProcessFacts(gateway.pid).resident_bytes
     with socket.socket() as caller:
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        caller.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(caller, ("127.0.0.1", gateway.port))
-        body = json.dumps({**ASK, "stream": True, "max_tokens": FLOOD_EVENTS}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
-        await loop.sock_sendall(caller, head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
+        await _ask_for_a_flood(caller, gateway)
         heard = await upstream.heard_one(2)
         read = await _read_slowly(caller, heard)
         grown = ProcessFacts(gateway.pid).resident_bytes - before
@@ -117,6 +112,34 @@ async def test_a_caller_who_hardly_reads_holds_its_target_back_and_pays_for_all_
     assert heard.delivered_tokens <= receipt.attempts[0].usage.output <= heard.output_tokens
     assert read < heard.sent_bytes < read + ON_ITS_WAY_MOST_BYTES < FLOOD_EVENTS * FLOOD_EVENT_BYTES
     assert grown < GROWS_MOST_BYTES
+
+
+async def test_a_caller_who_does_not_read_is_waited_for_no_longer_than_the_whole_request_may_take(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    policy = gateway.policies / "all.yaml"
+    policy.write_text(policy.read_text().replace("total_s: 10", "total_s: 2"))
+    gateway.stop()
+    await gateway.start()
+    upstream.will(flood)
+    with socket.socket() as caller:
+        await _ask_for_a_flood(caller, gateway)
+        heard = await upstream.heard_one()
+        async with asyncio.timeout(10):
+            await heard.left.wait()
+        (receipt,) = await closes(gateway, upstream)  # and the caller is still there
+    assert (receipt.outcome, receipt.attempts[0].fault) == (Outcome.BROKEN, FaultKind.TOTAL_TIMEOUT.value)
+
+
+async def _ask_for_a_flood(caller: socket.socket, gateway: GatewayProcess) -> None:
+    """Over a socket with a small buffer."""
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    caller.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(caller, ("127.0.0.1", gateway.port))
+    body = json.dumps({**ASK, "stream": True, "max_tokens": FLOOD_EVENTS}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
+    await loop.sock_sendall(caller, head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
 
 
 async def _read_slowly(caller: socket.socket, heard: Heard) -> int:
