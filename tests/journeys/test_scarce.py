@@ -30,7 +30,6 @@ from tests.gateway_process import POLL_S, GatewayProcess, write_policy
 from tests.load import ASK, asked, under_load
 from tests.oracle import nothing_is_missing
 from tests.process_facts import ProcessFacts
-from tests.socket_queues import SocketQueues
 from tests.storage.small_disk import fill, small_disk
 from tests.upstream import Hang, Heard, Pause, ScriptedUpstream, Send, chunk, part, stream, stream_head, whole
 
@@ -46,16 +45,9 @@ SPINS_FROM = 0.6
 
 
 @pytest.fixture
-def queues() -> Iterator[SocketQueues]:
-    with SocketQueues() as asked_of_the_kernel:
-        yield asked_of_the_kernel
-
-
-@pytest.fixture
-async def upstream(queues: SocketQueues) -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream(queues=queues) as running:
-        running.always(lambda heard: stream(pause_s=0.01) if heard.json.get("stream") else whole())
-        yield running
+def upstream(looking: ScriptedUpstream) -> ScriptedUpstream:
+    looking.always(lambda heard: stream(pause_s=0.01) if heard.json.get("stream") else whole())
+    return looking
 
 
 @pytest.fixture
