@@ -65,6 +65,10 @@ class GatewayProcess:
         return self._process.pid
 
     @property
+    def lives(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def settings(self) -> Settings:
         return Settings(data=self.data, policies=self.policies, port=self.port).model_copy(
             update={"database_url": self.database_url}

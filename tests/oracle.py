@@ -34,8 +34,11 @@ class Difference:
     invented: list[str] = field(default_factory=list)
     #: Complete by the target's own usage, and not what the target would bill.
     wrong: list[str] = field(default_factory=list)
-    #: Estimated without a flag, under what was delivered, or over what was held.
+    #: Estimated without a flag, under what the gateway had read, or over what was held.
     out_of_bounds: list[str] = field(default_factory=list)
+    #: No fault: estimated at what the gateway had read or more, and at less than what was made; the rest was on its way
+    #: or made before the target knew that nobody listens. By how many tokens each.
+    on_its_way: dict[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any((self.lost, self.double, self.invented, self.wrong, self.out_of_bounds))
@@ -45,6 +48,7 @@ def joined(heard: Sequence[Heard], receipts: Sequence[Receipt], *, price: RateCa
     """The difference between what was heard and what is booked. `price` is that of every target."""
     found = Difference()
     bills = {each.attempt_id: each.bill for each in heard if each.bill is not None}
+    read = {each.attempt_id: each.delivered_tokens for each in heard}
     booked = {attempt.attempt_id: (receipt, attempt) for receipt in receipts for attempt in receipt.attempts}
     counted = Counter(attempt.attempt_id for receipt in receipts for attempt in receipt.attempts)
     counted += Counter(each.attempt_id for each in heard) - Counter({each.attempt_id for each in heard})
@@ -52,7 +56,7 @@ def joined(heard: Sequence[Heard], receipts: Sequence[Receipt], *, price: RateCa
     found.lost = sorted(bills.keys() - booked.keys())
     for name, (receipt, attempt) in booked.items():
         bill = bills.get(name)
-        delivered = 0 if bill is None else charge(usage=Usage(prompt=0, output=bill.output), price=price)
+        delivered = 0 if bill is None else charge(usage=Usage(prompt=0, output=read[name]), price=price)
         if attempt.usage_source is UsageSource.PROVIDER_FINAL:
             if bill is None:
                 found.invented.append(name)
@@ -64,6 +68,8 @@ def joined(heard: Sequence[Heard], receipts: Sequence[Receipt], *, price: RateCa
                 found.out_of_bounds.append(
                     f"{attempt.outcome.value} {name}: {delivered} <= {attempt.charge} <= {held}, {attempt.flags}"
                 )
+            elif bill is not None and attempt.usage.output < bill.output:
+                found.on_its_way[name] = bill.output - attempt.usage.output
     return found
 
 
@@ -80,6 +86,19 @@ async def _unsettled(gateway: GatewayProcess) -> bool:
         gateway.database_url, "select holder from budget_lease where state <> 'closed' and granted - returned > used"
     )
     return bool(leases) or len(living) > gateway.workers
+
+
+async def nothing_is_missing(gateway: GatewayProcess, heard: Sequence[Heard], *, price: RateCard) -> list[Receipt]:
+    """After a fault: what was heard is booked, once and rightly, the budget says the same, and verify finds nothing.
+
+    The receipts."""
+    await settled_books(gateway)
+    receipts = await gateway.receipts(len({each.attempt_id.partition("/")[0] for each in heard}), within_s=30.0)
+    assert not (difference := joined(heard, receipts, price=price)), difference
+    for spent, overrun in await said(gateway.database_url, "select spent, overrun from budget_account"):
+        assert (spent, overrun) == (sum(receipt.charge for receipt in receipts), 0)
+    assert broken_ones(await asyncio.to_thread(proven, gateway)) == []
+    return receipts
 
 
 def proven(gateway: GatewayProcess) -> Ran:

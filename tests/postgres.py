@@ -68,13 +68,42 @@ class OwnServer:
         assert pid is not None, "it does not run"
         os.kill(pid, signal.SIGKILL)
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """SIGSTOP of the whole server for the length of a block, and SIGCONT come what may."""
+        postmaster = status(self.base, state_root=self.state_root).pid
+        assert postmaster is not None, "it does not run"
+        processes = [postmaster, *_children(postmaster)]
+        try:
+            _tell_all(processes, signal.SIGSTOP)
+            yield
+        finally:
+            _tell_all(processes, signal.SIGCONT)
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
+
+
+def _tell_all(processes: list[int], sent: signal.Signals) -> None:
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, sent)
+
 
 @contextlib.contextmanager
-def own_server() -> Iterator[OwnServer]:
+def own_server(**settings: str) -> Iterator[OwnServer]:
     """A server of a test's own, running, with every durability but none of the shared one's guests."""
     with open_directory() as directory:
         base, state_root = directory / "base", directory / "state"
-        server = EmbeddedPostgres(base, binaries=chosen_binaries(), settings=SETTINGS, state_root=state_root)
+        server = EmbeddedPostgres(
+            base, binaries=chosen_binaries(), settings={**SETTINGS, **settings}, state_root=state_root
+        )
         with server:
             yield OwnServer(server=server, base=base, state_root=state_root)
 

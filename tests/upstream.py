@@ -25,6 +25,8 @@ from typing import Self, cast
 
 import pytest
 
+from tests.socket_queues import SocketQueues
+
 PROMPT_TOKENS = 11
 WORDS = ("Hello", " there")
 MODEL = "m"
@@ -96,6 +98,8 @@ class Heard:
     #: Bytes of the answer that the caller's side has taken so far.
     sent_bytes: int = 0
     output_tokens: int = 0
+    #: Of these, what the caller's process had certainly read when last looked at; None: nobody looks.
+    read_tokens: int | None = None
     #: False: it was refused, so that nothing is billed.
     works: bool = True
     answered: bool = False
@@ -120,6 +124,11 @@ class Heard:
         """What would be charged: the prompt and all that was made; None for a refusal."""
         return Bill(prompt=PROMPT_TOKENS, output=self.output_tokens) if self.works else None
 
+    @property
+    def delivered_tokens(self) -> int:
+        """What the caller cannot deny; where nobody looks, all that was made."""
+        return self.output_tokens if self.read_tokens is None else self.read_tokens
+
 
 Answering = Callable[[Heard], Answer]
 
@@ -129,10 +138,11 @@ Answering = Callable[[Heard], Answer]
 
 class ScriptedUpstream:
     """An HTTP/1.1 server on 127.0.0.1, with TLS if it is given. Enter it in the test's loop; leaving it ends every
-    connection."""
+    connection. With `queues` it looks, before every step of an answer, how much of it the caller's process has read."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, queues: SocketQueues | None = None) -> None:
         self._tls = tls
+        self.queues = queues
         self.heard: list[Heard] = []
         self.connections = 0
         self.open_connections: set[_Connection] = set()
@@ -202,6 +212,8 @@ class _Connection(asyncio.Protocol):
         self._may_write.set()
         self._over = False
         self._number = 0
+        #: Where what was sent of the answer ended, and the tokens up to there; in order.
+        self._ends: deque[tuple[int, int]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -263,7 +275,9 @@ class _Connection(asyncio.Protocol):
         self._play = asyncio.get_running_loop().create_task(self._perform(answer, self._heard))
 
     async def _perform(self, answer: Answer, heard: Heard) -> None:
+        self._ends.clear()
         for step in answer:
+            self._look(heard)
             match step:
                 case Send():
                     await self._send(step, heard)
@@ -292,6 +306,20 @@ class _Connection(asyncio.Protocol):
             if step.segments:
                 await asyncio.sleep(0.001)
         heard.output_tokens += step.tokens
+        if self._upstream.queues is not None and step.tokens:
+            self._ends.append((heard.sent_bytes, heard.output_tokens))
+
+    def _look(self, heard: Heard) -> None:
+        """How much of the answer the caller's process has read by now."""
+        queues = self._upstream.queues
+        if queues is None:
+            return
+        heard.read_tokens = heard.read_tokens or 0
+        away = queues.on_the_way(self._transport.get_extra_info("socket")) if self._ends else None
+        if away is None:
+            return
+        while self._ends and self._ends[0][0] <= heard.sent_bytes - away:
+            _, heard.read_tokens = self._ends.popleft()
 
     def _reset(self) -> None:
         of_socket = self._transport.get_extra_info("socket")

@@ -182,6 +182,9 @@ class _Answer:
         self._point.here("after_last_byte")
         return whole
 
+    def unread(self) -> Sequence[Piece]:
+        return self._answer.unread()
+
     async def close(self) -> None:
         await self._answer.close()
 

@@ -22,13 +22,13 @@ from app.flows.funding import attempt_needs
 from app.flows.gateway import Asked, Gateway
 from app.flows.leash import Leash
 from app.live.wallet import grown
-from app.ports import UpstreamAnswer, UpstreamCall
+from app.ports import Piece, UpstreamAnswer, UpstreamCall
 
 
 class Visit:
     """One attempt at one target, from the intent in the spool to its line in the receipt. Ends exactly once."""
 
-    __slots__ = ("_draft", "_ended", "_gateway", "_leash", "answer", "attempt")
+    __slots__ = ("_draft", "_ended", "_gateway", "_leash", "_unread", "answer", "attempt")
 
     def __init__(self, attempt: OpenAttempt, *, draft: ReceiptDraft, leash: Leash, gateway: Gateway) -> None:
         self.attempt = attempt
@@ -37,6 +37,7 @@ class Visit:
         self._leash = leash
         self._gateway = gateway
         self._ended = False
+        self._unread: list[Piece] = []
         gateway.fleet.entered(
             attempt.target.name,
             at_s=gateway.clock.monotonic_s(),
@@ -52,6 +53,8 @@ class Visit:
         self._ended = True
         outcome, failure = self._meaning(fault)
         now_s = self._gateway.clock.monotonic_s()
+        if fault is not None:
+            self._hear_the_rest(at_s=now_s)
         closed = self._draft.close_attempt(self.attempt, outcome=outcome, now_s=now_s, failure=failure)
         self._gateway.fleet.left(
             closed.target,
@@ -63,6 +66,32 @@ class Visit:
             prompt_tokens=self._draft.prompt_tokens,
             meter=self.attempt.meter,
         )
+
+    async def open(self, asked: Asked, *, route: Route, output_tokens_cap: int | None) -> None:
+        """Ask the target; `answer` has begun then. Raises TargetFailure."""
+        attempt = self.attempt
+        call = UpstreamCall(
+            attempt_id=f"{asked.facts.request_id}/{attempt.number}",
+            target=attempt.target,
+            endpoint=asked.facts.endpoint,
+            fields=asked.fields,
+            stream=asked.facts.stream,
+            usage_wanted=asked.usage_wanted,
+            timeouts=route.timeouts,
+            output_tokens_cap=output_tokens_cap,
+            unread=self._unread,
+        )
+        self.answer = await self._gateway.provider_of(attempt.target).open(call)
+        attempt.status = self.answer.status
+        attempt.provider_request_id = self.answer.provider_request_id
+
+    def _hear_the_rest(self, *, at_s: float) -> None:
+        """Nobody will read what has come meanwhile, but it was made: whoever leaves pays for it too."""
+        for piece in (*self._unread, *(() if self.answer is None else self.answer.unread())):
+            if self._draft.stream:
+                self.attempt.hears(piece, at_s=at_s)
+            else:
+                self.attempt.hears_whole(piece.raw, piece.usage)
 
     def _meaning(self, fault: BaseException | None) -> tuple[Outcome, TargetFailure | None]:
         if fault is None:
@@ -115,7 +144,7 @@ async def dispatch(
             cap = needs.output_tokens_cap
         visit = _begin(asked, name, snapshot=snapshot, draft=draft, leash=leash, gateway=gateway, cap=cap)
         try:
-            visit.answer = await _open(asked, visit, route=route, gateway=gateway, output_tokens_cap=cap)
+            await visit.open(asked, route=route, output_tokens_cap=cap)
         except TargetFailure as fault:
             visit.end(fault)
             failures.append(fault)
@@ -210,24 +239,3 @@ async def _hold_more(
     except (BudgetExceeded, BadRequest, LedgerUnavailable):
         return False
     return True
-
-
-async def _open(
-    asked: Asked, visit: Visit, *, route: Route, gateway: Gateway, output_tokens_cap: int | None
-) -> UpstreamAnswer:
-    attempt = visit.attempt
-    answer = await gateway.provider_of(attempt.target).open(
-        UpstreamCall(
-            attempt_id=f"{asked.facts.request_id}/{attempt.number}",
-            target=attempt.target,
-            endpoint=asked.facts.endpoint,
-            fields=asked.fields,
-            stream=asked.facts.stream,
-            usage_wanted=asked.usage_wanted,
-            timeouts=route.timeouts,
-            output_tokens_cap=output_tokens_cap,
-        )
-    )
-    attempt.status = answer.status
-    attempt.provider_request_id = answer.provider_request_id
-    return answer

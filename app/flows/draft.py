@@ -17,6 +17,7 @@ from app.domain.routing.plan import Plan, Refusal
 from app.domain.target import Target
 from app.domain.usage import Usage, UsageLimits, UsageSource
 from app.flows.limits import Admitted
+from app.ports import Piece
 
 #: Output tokens by which intents and checkpoints run ahead of what was delivered, so that a process that dies has
 #: never booked less than it delivered.
@@ -39,6 +40,23 @@ class OpenAttempt:
     #: Output tokens that the spool already covers.
     covered_tokens: int = CHECKPOINT_TOKENS
     limits: UsageLimits | None = None
+    #: Every choice of the answer has its finish reason.
+    finished: bool = False
+
+    def hears(self, piece: Piece, *, at_s: float) -> None:
+        """The meter is told what a piece of a stream says."""
+        if piece.content_events:
+            self.meter.saw_content(events=piece.content_events, content_bytes=piece.content_bytes, at_s=at_s)
+        self.finished = self.finished or piece.finished
+        if piece.usage is not None:
+            self.meter.saw_usage(piece.usage, is_final=self.finished)
+
+    def hears_whole(self, body: bytes, usage: Usage | None) -> None:
+        """The meter is told what came of an answer that is not streamed."""
+        if usage is not None:
+            self.meter.saw_usage(usage)
+        else:
+            self.meter.saw_whole(body_bytes=len(body))
 
     def cost_of(self, usage: Usage) -> Nanodollars:
         return charge(usage=usage, price=self.price)
@@ -75,6 +93,11 @@ class ReceiptDraft:
     @property
     def request_id(self) -> str:
         return self._facts.request_id
+
+    @property
+    def stream(self) -> bool:
+        """The answer comes event by event."""
+        return self._facts.stream
 
     @property
     def spent(self) -> Nanodollars:
@@ -140,8 +163,8 @@ class ReceiptDraft:
         )
 
     def _unseen(self, attempt: OpenAttempt) -> tuple[int, UsageSource] | None:
-        """What to assume of an answer in one piece that was left before it came: all that it could have been, as far
-        as a cap or a hold says that; otherwise what the spool covers. Of a stream all that came was seen."""
+        """What to assume of an answer in one piece that was left before it had come: all that it could have been, as
+        far as a cap or a hold says that; otherwise what the spool covers. Of a stream all that came was seen."""
         if self._facts.stream:
             return None
         most = None if attempt.limits is None else attempt.limits.output_most

@@ -70,7 +70,7 @@ class Treasury:
                 asked = await self._next_round()
                 found = self.hold_now(needs, at=at)
                 if isinstance(found, Short):
-                    if self._is_away and asked:
+                    if self._is_away or not asked:
                         raise LedgerUnavailable(
                             f'the budget "{found.budget.name}" has no room left in this process, and Postgres, where '
                             "more is kept, is away: try again"
@@ -110,7 +110,7 @@ class Treasury:
         await self._tell(book, leaving=True)
 
     async def _next_round(self) -> bool:
-        """Wait until the books have been asked once more; True when they have been."""
+        """Wait until the books have been asked once more; False when they say nothing: nobody knows what is left."""
         ours = self._round
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S + ANSWER_WITHIN_S):

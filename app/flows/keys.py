@@ -25,6 +25,9 @@ MOST_TAGS: Final = 16
 MOST_MODELS: Final = 256
 #: How often a process looks for keys that were made or revoked elsewhere.
 REFRESH_EVERY_S: Final = 2.0
+#: A Postgres that has not answered a look after so long is away, though the look goes on: one that is frozen refuses
+#: nothing for many seconds.
+ANSWER_WITHIN_S: Final = 2.0
 #: How often it is written down when keys were used last.
 LAST_USE_EVERY_S: Final = 60.0
 #: A key that was rotated goes on for so long at most.
@@ -69,7 +72,7 @@ class Revocation(StrEnum):
 
 
 class BooksWatcher(Protocol):
-    """Is told at every look whether Postgres answered."""
+    """Is told at every look whether Postgres answered, and meanwhile when it is late."""
 
     def books_answered(self) -> None: ...
 
@@ -252,19 +255,24 @@ async def keep_fresh(
     teams: TeamBook | None = None,
     limits: SharedLimits | None = None,
     every_s: float = REFRESH_EVERY_S,
+    answer_within_s: float = ANSWER_WITHIN_S,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Refresh, for ever, until cancelled. While Postgres is away the keys last known stand, and the watcher is told.
 
     `pause` returns after so many seconds, or sooner when somebody knows that there is something to see.
     """
+    loop = asyncio.get_running_loop()
     while True:
+        silent = loop.call_later(answer_within_s, watcher.books_away)
         try:
             await refresh_keys(book, known, teams=teams, limits=limits)
         except BooksAway:
             watcher.books_away()
         else:
             watcher.books_answered()
+        finally:
+            silent.cancel()
         await pause(every_s)
 
 

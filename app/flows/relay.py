@@ -16,16 +16,11 @@ async def relay(visit: Visit, opening: Opening, reply: Reply, gateway: Gateway) 
     assert visit.answer is not None, "only an opened visit is relayed"
     meter = visit.attempt.meter
     now_s = gateway.clock.monotonic_s
-    finished = False
     await reply.begin(opening)
     async for piece in visit.answer.pieces():
-        if piece.content_events:
-            meter.saw_content(events=piece.content_events, content_bytes=piece.content_bytes, at_s=now_s())
-            if meter.estimated_output() >= visit.attempt.covered_tokens:
-                _cover_more(visit, opening.request_id, gateway)
-        finished = finished or piece.finished
-        if piece.usage is not None:
-            meter.saw_usage(piece.usage, is_final=finished)
+        visit.attempt.hears(piece, at_s=now_s())
+        if meter.estimated_output() >= visit.attempt.covered_tokens:
+            _cover_more(visit, opening.request_id, gateway)
         if piece.last:
             return piece.raw
         if piece.raw:
@@ -37,10 +32,7 @@ async def fetch(visit: Visit) -> bytes:
     """The whole body of an answer that is not streamed. Raises TargetFailure."""
     assert visit.answer is not None, "only an opened visit is read"
     body, usage = await visit.answer.body()
-    if usage is not None:
-        visit.attempt.meter.saw_usage(usage)
-    else:
-        visit.attempt.meter.saw_whole(body_bytes=len(body))
+    visit.attempt.hears_whole(body, usage)
     return body
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -103,6 +103,8 @@ class UpstreamCall:
     timeouts: Timeouts
     #: Sent where the caller's fields name no cap of their own; None: none is.
     output_tokens_cap: int | None = None
+    #: Filled by an `open` that is cancelled with what had come by then: see `UpstreamAnswer.unread`.
+    unread: list[Piece] = field(default_factory=list, compare=False)
 
 
 @dataclass(slots=True)
@@ -140,6 +142,13 @@ class UpstreamAnswer(Protocol):
 
     async def body(self) -> tuple[bytes, Usage | None]:
         """The whole body of an answer that is not streamed, and its usage. Raises TargetFailure."""
+        ...
+
+    def unread(self) -> Sequence[Piece]:
+        """What has come and was not asked for, for whoever leaves before the end: it was made, and will be billed.
+
+        Of a stream the pieces that are whole; of any other answer one piece, whose `raw` is what came of the body.
+        Waits for nothing."""
         ...
 
     async def close(self) -> None: ...

@@ -63,6 +63,10 @@ class HttpAnswer(Protocol):
         Bytes that came before a fault are given before it."""
         ...
 
+    def unread(self) -> bytes:
+        """What has come of the body and was not read, for whoever leaves before its end. Waits for nothing."""
+        ...
+
     def finish(self) -> None:
         """All that matters was read: the connection is kept if the body ends within LINGER_S, and broken otherwise."""
         ...
@@ -75,10 +79,13 @@ class HttpAnswer(Protocol):
 class Destination(Protocol):
     """A place to ask, with what all requests to it have in common."""
 
-    async def post(self, body: bytes, *, headers: Mapping[str, str], connect_s: float) -> HttpAnswer:
+    async def post(
+        self, body: bytes, *, headers: Mapping[str, str], connect_s: float, unread: bytearray | None = None
+    ) -> HttpAnswer:
         """Send one request and wait for the head of its answer. Raises HttpFault; sends nothing a second time.
 
-        Cancelling it breaks the connection. `connect_s` bounds name, connection and handshake together."""
+        Cancelling it breaks the connection; what had come by then of the body of an answer with status 200 goes into
+        `unread`. `connect_s` bounds name, connection and handshake together."""
         ...
 
     async def get(self, *, connect_s: float) -> HttpAnswer:

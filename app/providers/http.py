@@ -22,6 +22,7 @@ KEEP_IDLE_S: Final = 4.0
 #: Hosted services wait for minutes; a handshake saved is worth more.
 KEEP_IDLE_TLS_S: Final = 15.0
 
+_OK: Final = 200
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -168,10 +169,17 @@ class PooledDestination:
         self._post = b"POST " + request
         self._get = b"GET " + request + b"\r\n"
 
-    async def post(self, body: bytes, *, headers: Mapping[str, str], connect_s: float) -> HttpAnswer:
+    async def post(
+        self, body: bytes, *, headers: Mapping[str, str], connect_s: float, unread: bytearray | None = None
+    ) -> HttpAnswer:
         head = self._post + _lines(headers) + b"content-length: %d\r\n\r\n" % len(body)
         connection = await self._client.connection(self._place, connect_s=connect_s)
-        status = await connection.exchange(head, body)
+        try:
+            status = await connection.exchange(head, body)
+        except asyncio.CancelledError:
+            if unread is not None and connection.status == _OK:
+                unread += connection.unread()
+            raise
         return PooledAnswer(connection, status)
 
     async def get(self, *, connect_s: float) -> HttpAnswer:
@@ -205,6 +213,9 @@ class PooledAnswer:
         if self._connection is None:
             raise HttpFault(HttpFaultKind.CUT, "the answer was closed")
         return await self._connection.read()
+
+    def unread(self) -> bytes:
+        return b"" if self._connection is None else self._connection.unread()
 
     def finish(self) -> None:
         connection, self._connection = self._connection, None

@@ -90,6 +90,11 @@ class Connection(asyncio.Protocol):
         return self._loop.time()
 
     @property
+    def status(self) -> int:
+        """Of the current answer; 0 before its head has come."""
+        return self._status
+
+    @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Of the current answer, names in lower case; a list of its own for each exchange."""
         return self._headers
@@ -135,6 +140,12 @@ class Connection(asyncio.Protocol):
             self._paused = False
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
+        return unread
+
+    def unread(self) -> bytes:
+        """See HttpAnswer."""
+        unread = b"".join(self._chunks)
+        self._chunks.clear()
         return unread
 
     def close(self) -> None:

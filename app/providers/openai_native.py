@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,6 +101,7 @@ class WholeAnswer:
     def __init__(self, http: HttpAnswer, blame: Blame) -> None:
         self._http = http
         self._blame = blame
+        self._parts: list[bytes] = []
 
     @property
     def status(self) -> int:
@@ -119,7 +120,7 @@ class WholeAnswer:
 
     async def body(self) -> tuple[bytes, Usage | None]:
         try:
-            body = await _read_whole(self._http, self._blame)
+            body = await self._read()
         except HttpFault as fault:
             raise self._blame.broken(fault) from fault
         try:
@@ -134,8 +135,26 @@ class WholeAnswer:
             raise self._blame.failure(FaultKind.INVALID_ANSWER, "answered without any choices", status=200)
         return body, usage_from(said.usage, service_tier=said.service_tier)
 
+    def unread(self) -> Sequence[Piece]:
+        return _as_left(b"".join(self._parts) + self._http.unread())
+
     async def close(self) -> None:
         self._http.close()
+
+    async def _read(self) -> bytes:
+        """The whole body. What came of it stays in `_parts` until it is whole."""
+        parts, size_bytes = self._parts, 0
+        while received := await self._http.read():
+            parts.append(received)
+            size_bytes += len(received)
+            if size_bytes > BODY_MOST_BYTES:
+                parts.clear()
+                raise self._blame.failure(
+                    FaultKind.INVALID_ANSWER, f"answered with more than {BODY_MOST_BYTES} bytes", status=200
+                )
+        body = b"".join(parts)
+        parts.clear()
+        return body
 
 
 class StreamAnswer:
@@ -205,6 +224,13 @@ class StreamAnswer:
     async def body(self) -> tuple[bytes, Usage | None]:
         raise RuntimeError("this answer is a stream; ask for its pieces")
 
+    def unread(self) -> Sequence[Piece]:
+        unread = list(self._ready)
+        self._ready.clear()
+        if not self._at_end and self._reader.failure is None:
+            unread += self._reader.feed(self._http.unread())
+        return unread
+
     async def close(self) -> None:
         if self._reader.ended:
             self._http.finish()
@@ -238,7 +264,12 @@ class _Completion(msgspec.Struct):
 
 
 async def _open_whole(call: UpstreamCall, destination: Destination, blame: Blame) -> UpstreamAnswer:
-    http = await _ask(call, destination, blame)
+    came = bytearray()
+    try:
+        http = await _ask(call, destination, blame, unread=came)
+    except asyncio.CancelledError:
+        call.unread.extend(_as_left(bytes(came)))
+        raise
     try:
         _expect_type(http, ("json",), blame)
     except BaseException:
@@ -248,23 +279,30 @@ async def _open_whole(call: UpstreamCall, destination: Destination, blame: Blame
 
 
 async def _open_stream(call: UpstreamCall, destination: Destination, blame: Blame) -> UpstreamAnswer:
-    http = await _ask(call, destination, blame)
+    reader = PieceReader(blame=blame, usage_wanted=call.usage_wanted, choices=choices_asked(call))
+    came = bytearray()
+    try:
+        http = await _ask(call, destination, blame, unread=came)
+    except asyncio.CancelledError:
+        call.unread.extend(reader.feed(bytes(came)))
+        raise
+    answer = StreamAnswer(http, blame, reader, idle_s=call.timeouts.idle_s)
     try:
         _expect_type(http, ("text/event-stream",), blame)
-        reader = PieceReader(blame=blame, usage_wanted=call.usage_wanted, choices=choices_asked(call))
-        answer = StreamAnswer(http, blame, reader, idle_s=call.timeouts.idle_s)
         await answer.begin()
-    except BaseException:
+    except BaseException as fault:
+        if isinstance(fault, asyncio.CancelledError):
+            call.unread.extend(answer.unread())
         http.close()
         raise
     return answer
 
 
-async def _ask(call: UpstreamCall, destination: Destination, blame: Blame) -> HttpAnswer:
-    """Send the request; an answer whose status is 200. Raises TargetFailure."""
+async def _ask(call: UpstreamCall, destination: Destination, blame: Blame, *, unread: bytearray) -> HttpAnswer:
+    """Send the request; an answer whose status is 200. Raises TargetFailure. Cancelled, `unread` is what had come."""
     headers = {"x-request-id": call.attempt_id, "x-breakeven-attempt": call.attempt_id}
     try:
-        http = await destination.post(body_of(call), headers=headers, connect_s=call.timeouts.connect_s)
+        http = await destination.post(body_of(call), headers=headers, connect_s=call.timeouts.connect_s, unread=unread)
     except HttpFault as fault:
         raise blame.broken(fault) from fault
     named = http.header("x-request-id")
@@ -308,14 +346,14 @@ def _expect_type(http: HttpAnswer, expected: tuple[str, ...], blame: Blame) -> N
         )
 
 
-async def _read_whole(http: HttpAnswer, blame: Blame) -> bytes:
-    parts: list[bytes] = []
-    size_bytes = 0
-    while received := await http.read():
-        parts.append(received)
-        size_bytes += len(received)
-        if size_bytes > BODY_MOST_BYTES:
-            raise blame.failure(
-                FaultKind.INVALID_ANSWER, f"answered with more than {BODY_MOST_BYTES} bytes", status=200
-            )
-    return b"".join(parts)
+def _as_left(body: bytes) -> list[Piece]:
+    """What came of a whole answer that nobody waited for; its usage is known if all of it came."""
+    if not body:
+        return []
+    try:
+        said = msgspec.json.decode(body, type=_Completion)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [Piece(body)]
+    if said.choices is None:
+        return [Piece(body)]
+    return [Piece(body, usage=usage_from(said.usage, service_tier=said.service_tier), finished=True)]

@@ -208,6 +208,9 @@ class ScriptedWhole:
             return msgspec.json.encode(answer), None
         return msgspec.json.encode({**answer, "usage": play.usage()}), usage
 
+    def unread(self) -> Sequence[Piece]:
+        return ()  # it comes in one piece, to whoever waits for it
+
     async def close(self) -> None:
         self._play.deed.hung_up = not self._play.deed.complete
 
@@ -248,6 +251,11 @@ class ScriptedStream:
 
     async def body(self) -> tuple[bytes, Usage | None]:
         raise RuntimeError("this answer is a stream; ask for its pieces")
+
+    def unread(self) -> Sequence[Piece]:
+        unread = list(self._ready)
+        self._ready.clear()
+        return unread
 
     async def close(self) -> None:
         self._play.deed.hung_up = not self._play.deed.complete

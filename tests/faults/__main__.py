@@ -1,9 +1,9 @@
 """`make faults [REQUESTS=10000] [SEED=1]`: four gateway processes under load while everything around them breaks.
 
 Processes are killed, callers leave, the target cuts streams, Postgres is killed and frozen. At the end the target's own
-log is joined with the books. Exit status 1 when anything is lost, double, wrong, overspent or leaked, or verify finds
-something. What was estimated under what the target made is told, and does not fail the run: callers who leave are
-charged for less than that now and then (tests/journeys/README.md).
+log is joined with the books. Exit status 1 when anything is lost, double, wrong, estimated below what a gateway process
+had read of its target, overspent or leaked, or verify finds something. What was made and still on its way to a process
+when its caller left, or was made before the target knew, is told and is no fault (tests/journeys/README.md).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tests.books import said
 from tests.gateway_process import GatewayProcess, write_policy
 from tests.oracle import broken_ones, joined, proven, settled_books
 from tests.postgres import OwnServer, own_server
+from tests.socket_queues import SocketQueues
 from tests.upstream import NO_USAGE, Answer, Finish, Heard, Reset, ScriptedUpstream, broken_stream, stream, whole
 
 PRICE = RateCard.of(prompt=Decimal(1), cached_prompt=Decimal("0.1"), output=Decimal(10))
@@ -102,7 +103,8 @@ class Storm:
     async def kill_processes(self, gateway: GatewayProcess) -> None:
         while True:
             await asyncio.sleep(self.chance.uniform(2, 5))
-            if crew := gateway.crew():
+            crew = gateway.crew()
+            if len(crew) == PROCESSES:  # or, on a slow machine, nobody would ever live long enough to serve
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.chance.choice(crew), signal.SIGKILL)
                 self.kills += 1
@@ -116,43 +118,19 @@ class Storm:
                 await asyncio.sleep(2)
                 await asyncio.to_thread(own.server.start)
             else:
-                await frozen(own, for_s=FROZEN_S)
-
-
-async def frozen(own: OwnServer, *, for_s: float) -> None:
-    """SIGSTOP of the whole server, and SIGCONT after a while, come what may."""
-    postmaster = status(own.base, state_root=own.state_root).pid
-    assert postmaster is not None, "it does not run"
-    processes = [postmaster, *_children(postmaster)]
-    try:
-        for pid in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(for_s)
-    finally:
-        for pid in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(path.parent.name))
-    return found
+                with own.frozen():
+                    await asyncio.sleep(FROZEN_S)
 
 
 async def run(*, requests: int, seed: int) -> int:
     """The whole story; the exit status."""
-    with own_server() as own, tempfile.TemporaryDirectory() as scratch:
+    with own_server() as own, SocketQueues() as queues, tempfile.TemporaryDirectory() as scratch:
         own.server.ensure_database("books")
         url = own.server.url("books")
         await migrate(url, now=datetime.now(UTC))
         data, budgets = Path(scratch) / "data", BUDGETS.format(usd=round(requests * USD_PER_REQUEST, 4))
         data.mkdir()
-        async with ScriptedUpstream() as upstream:
+        async with ScriptedUpstream(queues=queues) as upstream:
             policies = write_policy(Path(scratch) / "policies", targets={"home": upstream.url}, extra=budgets)
             gateway = GatewayProcess(data=data, policies=policies, database_url=url, workers=PROCESSES)
             try:
@@ -194,12 +172,14 @@ async def _through_the_storm(gateway: GatewayProcess, own: OwnServer, upstream: 
     print(f"outcomes {dict(Counter(receipt.outcome.value for receipt in receipts))}")
     print(f"lost {len(found.lost)}, double {len(found.double)}, invented {len(found.invented)}")
     under = Counter(said_of.partition(" ")[0] for said_of in found.out_of_bounds)
-    print(f"wrong {len(found.wrong)}, estimated under what the target made or over the hold: {dict(under)}")
+    print(f"wrong {len(found.wrong)}, estimated under what was delivered or over the hold: {dict(under)}")
     for said_of in found.out_of_bounds[:: max(1, len(found.out_of_bounds) // 5)]:
         print(f"  {said_of}")
+    late = found.on_its_way.values()
+    print(f"on its way when its caller left: {sum(late)} tokens of {len(late)} answers, {max(late, default=0)} at most")
     print(f"cap {cap}, spent {spent}, overshoot {max(spent - cap, 0)}, overrun {overrun}, leaked leases {len(leases)}")
     print(f"verify: {broken or 'all hold'}")
-    bad = found.lost or found.double or found.invented or found.wrong or broken
+    bad = bool(found) or broken
     return 1 if bad or spent > cap or overrun or leases or sums_differ else 0
 
 

@@ -127,6 +127,23 @@ async def test_a_caller_who_leaves_mid_stream_pays_for_what_passed_and_the_targe
     assert house.provider.deeds[0].hung_up
 
 
+async def test_a_caller_who_leaves_while_it_reads_slowly_pays_for_what_lay_unread() -> None:
+    house = a_house({"home": [replace(LONG, between_s=0.001)]})
+
+    class Slow(Caller):
+        async def write(self, raw: bytes) -> None:
+            await super().write(raw)
+            await asyncio.sleep(30)
+
+    caller = Slow()
+    asyncio.get_running_loop().call_later(0.05, caller.leave)
+    with pytest.raises(CallerLeft):
+        await answer(asked(house, stream=True), caller, house.gateway)
+    assert b"word" not in b"".join(caller.sent)  # it has seen the role alone
+    assert house.provider.deeds[0].output_tokens == 1
+    assert _settled(house).attempts[0].usage.output == 1
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_caller_who_leaves_before_anything_came_has_a_receipt_that_is_not_free(stream: bool) -> None:
     house, caller = a_house({"home": [Script(first_s=25)]}), Caller()

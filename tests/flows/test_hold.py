@@ -102,6 +102,23 @@ async def test_with_the_books_away_and_no_lease_nothing_is_dispatched() -> None:
     assert house.told.dispatches == []
 
 
+async def test_books_that_say_nothing_are_away_and_no_budget_is_called_used_up() -> None:
+    """A server that is frozen may keep even a question that was given up from ending."""
+
+    class Frozen(MemoryBudgetBook):
+        async def lease(self, wanted: Sequence[LeaseWanted], *, holder: str) -> Sequence[LeaseGranted]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(30)
+            await asyncio.sleep(30)
+            return ()
+
+    house = a_house(policy=under(a_budget()))
+    async with kept(house, Frozen()):
+        with pytest.raises(LedgerUnavailable, match="Postgres, where more is kept, is away"):
+            await answer(asked(house), Caller(), house.gateway)
+    assert house.told.dispatches == []
+
+
 async def test_a_gateway_that_is_closed_says_why_and_takes_nothing_on() -> None:
     house = a_house(policy=under())
     closed = replace(house.gateway, closed=lambda: "Postgres is away, and so is everybody")

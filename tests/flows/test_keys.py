@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -27,7 +28,7 @@ from app.flows.keys import (
 )
 from app.live.keys import KnownKeys, KnownOperator
 from app.live.limits import SharedLimits
-from app.ports import BooksAway, RowsRefused
+from app.ports import BooksAway, KeyRecord, RowsRefused
 from app.ports.keys import Team
 from tests.fakes.key_book import MemoryKeyBook
 from tests.fakes.team_book import MemoryTeamBook
@@ -198,6 +199,24 @@ async def test_while_postgres_is_away_the_keys_last_known_stand() -> None:
         loop.cancel()
     assert watcher.told == ["answered", "away", "answered"]
     assert set(pauses) == {2.0}
+
+
+async def test_a_postgres_that_says_nothing_is_away_before_it_refuses_and_back_when_it_answers() -> None:
+    thawed = asyncio.Event()
+
+    class Frozen(MemoryKeyBook):
+        async def all(self) -> Sequence[KeyRecord]:
+            await thawed.wait()
+            return await super().all()
+
+    watcher = Watcher()
+    looking = asyncio.ensure_future(keep_fresh(Frozen(), KnownKeys(PEPPERS), watcher=watcher, answer_within_s=0.01))
+    await _until(lambda: watcher.told == ["away"])
+    thawed.set()
+    await _until(lambda: watcher.told == ["away", "answered"])
+    await asyncio.sleep(0.03)
+    assert watcher.told == ["away", "answered"]
+    looking.cancel()
 
 
 async def test_a_first_look_without_postgres_is_an_error_for_the_caller_to_decide_on() -> None:

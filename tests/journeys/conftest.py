@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway_process import GatewayProcess, write_policy
+from tests.socket_queues import SocketQueues
 from tests.upstream import ScriptedUpstream, upstream
 
 __all__ = ["upstream"]
@@ -20,6 +21,14 @@ async def second() -> AsyncIterator[ScriptedUpstream]:
     """Another target."""
     async with ScriptedUpstream() as running:
         yield running
+
+
+@pytest.fixture
+async def looking() -> AsyncIterator[ScriptedUpstream]:
+    """A target that looks how much of its answers the gateway's process has read."""
+    with SocketQueues() as queues:
+        async with ScriptedUpstream(queues=queues) as running:
+            yield running
 
 
 @pytest.fixture

@@ -59,6 +59,21 @@ class HttpSuite:
 
     # ── what is sent and what comes back ─────────────────────────────────────────────────────────────────────────────
 
+    async def test_what_came_and_was_not_read_is_told_without_waiting(
+        self, client: HttpClient, upstream: ScriptedUpstream
+    ) -> None:
+        upstream.will([stream_head(), part(b"one"), part(b"two"), Hang()])
+        answer = await post(client, upstream.url)
+        came = b""
+        async with asyncio.timeout(5):
+            while len(came) < len(b"onetwo"):
+                came += answer.unread()
+                await asyncio.sleep(0.01)
+        assert came == b"onetwo"
+        assert answer.unread() == b""
+        answer.close()
+        assert answer.unread() == b""
+
     async def test_a_request_arrives_as_it_was_given_and_nothing_is_added(
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:

@@ -271,6 +271,20 @@ class ProviderSuite:
         assert billed is not None
         assert billed.output < 50
 
+    async def test_what_came_and_was_not_asked_for_is_told_to_whoever_leaves(self, at_hand: ProviderAtHand) -> None:
+        at_hand.play(Script(words=("w",) * 50, between_s=0.05))
+        answer = await at_hand.provider.open(a_call(at_hand))
+        assert sum(piece.content_events for piece in answer.unread()) == 1
+        assert not answer.unread()
+        await answer.close()
+        assert not answer.unread()
+
+    async def test_nothing_of_a_whole_answer_lies_unread_before_it_comes(self, at_hand: ProviderAtHand) -> None:
+        at_hand.play(Script(words=("w",) * 50, between_s=0.05))
+        answer = await at_hand.provider.open(a_call(at_hand, stream=False))
+        assert not answer.unread()
+        await answer.close()
+
     async def test_closing_a_whole_answer_before_its_body_ends_the_work(self, at_hand: ProviderAtHand) -> None:
         at_hand.play(Script(words=("w",) * 50, between_s=0.05))
         answer = await at_hand.provider.open(a_call(at_hand, stream=False))

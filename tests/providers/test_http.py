@@ -17,7 +17,8 @@ from app.providers.http import PooledClient, http_client
 from app.providers.http_connection import Connection
 from tests.certificates import ROOTS_FILE, serving
 from tests.ports.http_suite import post, read_all
-from tests.upstream import Finish, Hang, Pause, ScriptedUpstream, Send, part, stream_head, whole
+from tests.providers.cancelling import cancelled_as_it_comes
+from tests.upstream import Finish, Hang, Pause, ScriptedUpstream, Send, head, part, stream_head, whole
 
 
 @pytest.fixture
@@ -158,6 +159,20 @@ async def test_what_came_before_a_cut_is_given_before_it(client: PooledClient, u
     with pytest.raises(HttpFault):
         await answer.read()
     answer.close()
+
+
+@pytest.mark.parametrize(("status", "told"), [(200, b"made"), (500, b"")])
+async def test_who_is_cancelled_in_the_very_turn_in_which_an_answer_comes_is_told_what_came(
+    client: PooledClient, upstream: ScriptedUpstream, status: int, told: bytes
+) -> None:
+    """A cancelled task does not get what it waited for, though it is there."""
+    said = head(status, headers=(("content-length", "9"),))
+    upstream.always([Send(raw=said.raw + b"made"), Hang()])
+    unread = bytearray()
+    destination = client.destination(f"{upstream.url}/things", headers={})
+    posting = destination.post(b"{}", headers={}, connect_s=2, unread=unread)
+    await cancelled_as_it_comes(client, b"made", posting)
+    assert unread == told
 
 
 async def test_an_answer_to_half_a_request_does_not_keep_its_connection(

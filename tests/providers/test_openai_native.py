@@ -20,9 +20,10 @@ from app.domain.target import Target
 from app.domain.usage import Usage
 from app.ports import Piece, UpstreamAnswer, UpstreamCall
 from app.providers.credentials import NamedCredentials
-from app.providers.http import http_client
+from app.providers.http import PooledClient, http_client
 from app.providers.openai_native import BODY_MOST_BYTES, OpenAiProvider
 from tests.makers import a_target
+from tests.providers.cancelling import cancelled_as_it_comes
 from tests.upstream import (
     DONE,
     LAST_PART,
@@ -529,3 +530,47 @@ async def test_a_slow_caller_makes_the_target_wait(
         assert len(piece.raw) < 2 * 1024 * 1024
     await answer.close()
     assert came == count
+
+
+# ── whoever leaves ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_who_is_cancelled_as_the_first_words_come_is_told_of_them(
+    upstream: ScriptedUpstream, target: Target
+) -> None:
+    """Alone, after the head, and in one segment with it."""
+    words = part(chunk("one") + chunk(" two"))
+    for answer in ([stream_head(), Pause(seconds=0.05), words], [Send(raw=stream_head().raw + words.raw)]):
+        client = PooledClient()
+        upstream.will([*answer, Hang()])
+        call = a_call(target)
+        opening = OpenAiProvider(client, NamedCredentials({"KEY": SECRET})).open(call)
+        await cancelled_as_it_comes(client, b" two", opening)
+        assert sum(piece.content_events for piece in call.unread) == 2
+        await client.close()
+
+
+async def test_who_is_cancelled_as_a_whole_answer_comes_is_told_of_it_and_of_its_usage(
+    upstream: ScriptedUpstream, target: Target
+) -> None:
+    for body, usage in ((completion(), Usage(prompt=11, output=2)), (completion()[:-20], None)):
+        client = PooledClient()
+        begun = head(headers=(("content-type", "application/json"), ("content-length", str(len(completion())))))
+        upstream.will([Send(raw=begun.raw + body), Hang()])
+        call = a_call(target, stream=False)
+        opening = OpenAiProvider(client, NamedCredentials({"KEY": SECRET})).open(call)
+        await cancelled_as_it_comes(client, body, opening)
+        assert [(piece.raw, piece.usage) for piece in call.unread] == [(body, usage)]
+        await client.close()
+
+
+async def test_half_of_a_whole_answer_is_told_to_who_leaves_while_it_is_read(
+    provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target
+) -> None:
+    body = completion()
+    upstream.will([*whole(body[:-20], length=len(body)), Hang()])
+    answer = await provider.open(a_call(target, stream=False))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(answer.body(), 0.2)
+    assert [(piece.raw, piece.usage) for piece in answer.unread()] == [(body[:-20], None)]
+    await answer.close()

@@ -87,7 +87,8 @@ class Meter:
     def read(self, *, at_s: float, worked: bool = True, unseen: tuple[int, UsageSource] | None = None) -> Measurement:
         """The measurement if the attempt ended at `at_s`. `worked` False: the target did nothing that it would bill.
 
-        `unseen`: output tokens to assume, and whose count that is, if nothing of the answer was seen.
+        `unseen`: output tokens to assume, and whose count that is, of an answer of which no event was seen; what came
+        of it in one piece counts if it is more.
         """
         usage, source, flags = self._counted(worked=worked, unseen=unseen)
         return Measurement(
@@ -117,7 +118,7 @@ class Meter:
         if not worked:
             return NOTHING, UsageSource.NOTHING_SENT, ()
         output, source = self.estimated_output(), UsageSource.GATEWAY_ESTIMATE
-        if output == 0 and unseen is not None:
+        if unseen is not None and self._content_events == 0 and output < unseen[0]:
             output, source = unseen
         guessed = Usage(prompt=self._prompt_estimate, output=output)
         return self._possible(guessed), source, (USAGE_ESTIMATED,)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.metering.meter import USAGE_ESTIMATED, Meter
+from app.domain.metering.meter import USAGE_ESTIMATED, WHOLE_ENVELOPE_BYTES, Meter
 from app.domain.usage import (
     USAGE_NEGATIVE,
     USAGE_OVER_CAP,
@@ -114,3 +114,19 @@ def test_what_is_assumed_of_an_unseen_answer_gives_way_to_anything_that_was_seen
     assert meter.read(at_s=1, worked=False, unseen=unseen).usage_source is UsageSource.NOTHING_SENT
     meter.saw_content(events=3, content_bytes=4, at_s=1)
     assert meter.read(at_s=1, unseen=unseen).usage_source is UsageSource.GATEWAY_ESTIMATE
+
+
+@pytest.mark.parametrize(
+    ("came_bytes", "output", "source"),
+    [
+        (WHOLE_ENVELOPE_BYTES + 40, 64, UsageSource.HOLD),
+        (WHOLE_ENVELOPE_BYTES + 400, 100, UsageSource.GATEWAY_ESTIMATE),
+    ],
+)
+def test_half_of_a_whole_answer_counts_only_where_it_is_more_than_what_is_assumed(
+    came_bytes: int, output: int, source: UsageSource
+) -> None:
+    meter = Meter(started_s=0.0, prompt_estimate=5)
+    meter.saw_whole(body_bytes=came_bytes)
+    read = meter.read(at_s=1, unseen=(64, UsageSource.HOLD))
+    assert (read.usage.output, read.usage_source) == (output, source)
