@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.domain.errors import BreakevenError
+from app.domain.quick import quickly_made
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan
 from app.domain.routing.snapshot import Snapshot
@@ -61,6 +62,7 @@ class Gateway:
         )
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A request as the stories see it: facts, the body's fields untouched, and what the caller wants to see.
