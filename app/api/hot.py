@@ -16,7 +16,7 @@ from app.api.exchange import AsgiExchange, Exchange
 from app.api.labels import read_labels
 from app.api.problems import UNKNOWN, Problem, problem_of
 from app.api.reply import Heads, HttpReply
-from app.api.wire.openai import Labels, error_event, read_chat, read_completion, read_fields
+from app.api.wire.openai import NO_LABELS, Labels, error_event, read_chat, read_completion, read_fields
 from app.domain.caller import Caller
 from app.domain.errors import BodyTooLarge, BreakevenError, CallerLeft, RequestRejected
 from app.domain.routing.facts import RequestFacts
@@ -108,7 +108,8 @@ class HotRoutes:
                 raise _too_large(self.body_limit_bytes)
             elif name.startswith(b"x-"):
                 ours.append((name, value))
-        return self.keys.find(_token(bearer), at_s=at_us / 1e6), read_labels(ours)
+        caller = self.keys.find(_token(bearer), at_s=at_us / 1e6)
+        return caller, read_labels(ours) if ours else NO_LABELS
 
     async def _spell(self, problem: Problem, reply: HttpReply, request_id: str, *, close: bool) -> None:
         if reply.begun:

@@ -129,7 +129,13 @@ class Heads:
             if len(self._spelled) >= MOST_HEADS:
                 self._spelled.clear()
             fixed = self._spelled[key] = lines_of(_fixed(opening))
-        return fixed + lines_of(_varying(opening))
+        if opening.rates:
+            return fixed + lines_of(_varying(opening))
+        # What most answers have besides, spelled as `_varying` would: these two cannot be anything but one line.
+        if opening.charge is None:
+            return b"%bx-request-id: %b\r\n" % (fixed, opening.request_id.encode())
+        request_id, charge = opening.request_id.encode(), shown(opening.charge).encode()
+        return b"%bx-request-id: %b\r\nx-breakeven-charge-usd: %b\r\n" % (fixed, request_id, charge)
 
     def streamed_lines(self, opening: Opening) -> bytes:
         """The same of an answer that is streamed."""

@@ -158,11 +158,11 @@ class DirectExchange(HttpReply):
     async def _out(self, raw: bytes) -> None:
         """Writes, once a caller who reads slowly has read enough. To a caller who left it writes nothing."""
         self._asks_to_continue = False
-        flow = self._connection.flow
-        if flow.write_paused and not self._is_gone():
-            await flow.drain()
-        if not self._is_gone():
-            self._connection.transport.write(raw)
+        connection = self._connection
+        if connection.flow.write_paused and not self._is_gone():
+            await connection.flow.drain()
+        if not connection.departure.is_past:
+            connection.transport.write(raw)
 
     def _is_gone(self) -> bool:
         return self._connection.departure.is_past

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from app.domain.errors import BreakevenError
 from app.domain.quick import quickly_made
@@ -51,7 +51,7 @@ class Gateway:
     def snapshot(self, *, at_us: int) -> Snapshot:
         """The world as it is now; `at_us` is the wall clock."""
         policy = self.policy.current
-        at = datetime.fromtimestamp(at_us / _MICROSECONDS, UTC).astimezone(policy.timezone)
+        at = datetime.fromtimestamp(at_us / _MICROSECONDS, policy.timezone)
         at_s = self.clock.monotonic_s()
         return Snapshot(
             policy=policy,

@@ -108,10 +108,13 @@ class Connection(asyncio.Protocol):
             while self._status == 0:
                 if self._fault is not None:
                     raise self._fault
-                await self._wait()
+                self._waiter = self._loop.create_future()
+                await self._waiter
         except BaseException:
             self.abort()
             raise
+        finally:
+            self._waiter = None
         return self._status
 
     def expect_by(self, at_s: float | None) -> None:
