@@ -7,17 +7,18 @@ and starts it when its turn among pipelined requests has come. Framing, keep-ali
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+import logging
+from collections.abc import Callable
+from typing import Protocol
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from app.api.exchange import Exchange
 from app.api.hot import Reader
 from app.api.reply import Headers, Heads, HttpReply, lines_of
 from app.domain.errors import CallerLeft
 from app.ports import Opening
-
-if TYPE_CHECKING:
-    from app.bootstrap.protocol import GatewayProtocol
 
 
 class DirectApp(Protocol):
@@ -28,7 +29,44 @@ class DirectApp(Protocol):
 
     def reader_of(self, target: bytes) -> Reader | None: ...
 
-    async def serve(self, reader: Reader, exchange: Any) -> None: ...
+    async def serve(self, reader: Reader, exchange: Exchange) -> None: ...
+
+
+class Connection(Protocol):
+    """The connection that it came on: uvicorn's protocol, and who knows whether the caller has left."""
+
+    logger: logging.Logger
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    flow: FlowControl
+    headers: list[tuple[bytes, bytes]]
+    departure: Departure
+
+    def on_response_complete(self) -> None:
+        """The answer is written: whatever comes next may begin."""
+        ...
+
+
+class Departure:
+    """Whether the caller of a connection has left. One request is answered at a time, so the last watcher counts."""
+
+    __slots__ = ("_left", "is_past")
+
+    def __init__(self) -> None:
+        self.is_past = False
+        self._left: Callable[[], None] | None = None
+
+    def watch(self, left: Callable[[], None] | None) -> None:
+        """Call `left` once when the caller leaves, at once if it has; None: nobody is interested any more."""
+        self._left = left
+        if self.is_past and left is not None:
+            left()
+
+    def happened(self) -> None:
+        """The connection is lost."""
+        self.is_past = True
+        if self._left is not None:
+            self._left()
 
 
 class DirectExchange(HttpReply):
@@ -50,10 +88,10 @@ class DirectExchange(HttpReply):
 
     #: Gone once the exchange is over: the connection holds this exchange until the next one, and two that hold one
     #: another would be left to the cycle collector.
-    _connection: GatewayProtocol
+    _connection: Connection
 
     def __init__(
-        self, connection: GatewayProtocol, app: DirectApp, reader: Reader, *, keep_alive: bool, asks_to_continue: bool
+        self, connection: Connection, app: DirectApp, reader: Reader, *, keep_alive: bool, asks_to_continue: bool
     ) -> None:
         super().__init__()
         self._connection = connection

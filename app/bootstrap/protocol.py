@@ -15,13 +15,12 @@ of a request. The connection knows by itself: the scope's extension `breakeven.d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.exchange import DEPARTURE
-from app.bootstrap.exchange import DirectApp, DirectExchange
+from app.bootstrap.exchange import Departure, DirectApp, DirectExchange
 
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 1"
@@ -111,28 +110,6 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _ring_in(self, delay_s: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(delay_s, self.timeout_keep_alive_handler)
-
-
-class Departure:
-    """Whether the caller of a connection has left. One request is answered at a time, so the last watcher counts."""
-
-    __slots__ = ("_left", "is_past")
-
-    def __init__(self) -> None:
-        self.is_past = False
-        self._left: Callable[[], None] | None = None
-
-    def watch(self, left: Callable[[], None] | None) -> None:
-        """Call `left` once when the caller leaves, at once if it has; None: nobody is interested any more."""
-        self._left = left
-        if self.is_past and left is not None:
-            left()
-
-    def happened(self) -> None:
-        """The connection is lost."""
-        self.is_past = True
-        if self._left is not None:
-            self._left()
 
 
 class HeadWithBody:
