@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec import Raw
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.exchange import AsgiExchange, Exchange
 from app.api.labels import read_labels
 from app.api.problems import UNKNOWN, Problem, problem_of
-from app.api.reply import DEPARTURE, AsgiReply
-from app.api.wire.openai import Labels, error_event, read_chat, read_completion, read_fields
+from app.api.reply import Heads, HttpReply
+from app.api.wire.openai import NO_LABELS, Labels, error_event, read_chat, read_completion, read_fields
 from app.domain.caller import Caller
 from app.domain.errors import BodyTooLarge, BreakevenError, CallerLeft, RequestRejected
 from app.domain.routing.facts import RequestFacts
@@ -27,6 +28,8 @@ from app.ports import Ids
 Reader = Callable[..., tuple[RequestFacts, bool]]
 
 HOT: dict[str, Reader] = {"/v1/chat/completions": read_chat, "/v1/completions": read_completion}
+#: As they stand in a request line.
+HOT_TARGETS: dict[bytes, Reader] = {path.encode(): reader for path, reader in HOT.items()}
 
 #: A body must have arrived whole after this long.
 BODY_DEADLINE_S = 60.0
@@ -44,18 +47,32 @@ class HotRoutes:
     body_limit_bytes: int
     report_bug: Callable[[str, BaseException], None]
     refused: Callable[[BreakevenError], None] = lambda error: None
+    #: For servers that write the heads of answers themselves.
+    heads: Heads = field(default_factory=Heads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = HOT.get(scope["path"]) if scope["type"] == "http" else None
         if reader is None or scope["method"] != "POST":
             await self.rest(scope, receive, send)
             return
+        await self.serve(reader, AsgiExchange(scope, receive, send))
+
+    def reader_of(self, target: bytes) -> Reader | None:
+        """Who reads a POST with this target of its request line; None: it is none of the hot routes."""
+        return HOT_TARGETS.get(target)
+
+    async def serve(self, reader: Reader, exchange: Exchange) -> None:
+        """Answer one request, whatever becomes of it. A caller who left gets nothing, and nothing is raised."""
         at_us = self.gateway.clock.unix_us()
         request_id = self.ids.request_id(at_us=at_us)
-        reply = AsgiReply(send)
+        reply = exchange.reply
         try:
-            asked = await self._read(scope, receive, reader, request_id=request_id, at_us=at_us)
-            await self._served(asked, scope, receive, reply)
+            asked = await self._read(exchange, reader, request_id=request_id, at_us=at_us)
+            exchange.listen()
+            try:
+                await answer(asked, reply, self.gateway)
+            finally:
+                exchange.stop_listening()
         except CallerLeft:
             return
         except BreakevenError as error:
@@ -65,10 +82,10 @@ class HotRoutes:
             self.report_bug(request_id, bug)
             await self._spell(UNKNOWN, reply, request_id, close=True)
 
-    async def _read(self, scope: Scope, receive: Receive, reader: Reader, *, request_id: str, at_us: int) -> Asked:
+    async def _read(self, exchange: Exchange, reader: Reader, *, request_id: str, at_us: int) -> Asked:
         arrived_s = self.gateway.clock.monotonic_s()
-        caller, labels = self._envelope(scope, at_us=at_us)
-        body = await _body(receive, limit_bytes=self.body_limit_bytes)
+        caller, labels = self._envelope(exchange.headers, at_us=at_us)
+        body = await _body(exchange, limit_bytes=self.body_limit_bytes)
         fields: dict[str, Raw] = read_fields(body)
         facts, usage_wanted = reader(body, fields, request_id=request_id, caller=caller, labels=labels)
         return Asked(
@@ -80,35 +97,21 @@ class HotRoutes:
             caller_label=labels.caller_label,
         )
 
-    def _envelope(self, scope: Scope, *, at_us: int) -> tuple[Caller, Labels]:
+    def _envelope(self, headers: list[tuple[bytes, bytes]], *, at_us: int) -> tuple[Caller, Labels]:
         """The caller and its labels, from the headers; a declared length over the limit is refused at once."""
         bearer: list[bytes] = []
         ours: list[tuple[bytes, bytes]] = []
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"authorization":
                 bearer.append(value)
             elif name == b"content-length" and int(value) > self.body_limit_bytes:
                 raise _too_large(self.body_limit_bytes)
             elif name.startswith(b"x-"):
                 ours.append((name, value))
-        return self.keys.find(_token(bearer), at_s=at_us / 1e6), read_labels(ours)
+        caller = self.keys.find(_token(bearer), at_s=at_us / 1e6)
+        return caller, read_labels(ours) if ours else NO_LABELS
 
-    async def _served(self, asked: Asked, scope: Scope, receive: Receive, reply: AsgiReply) -> None:
-        departure = scope.get("extensions", {}).get(DEPARTURE)
-        if departure is not None:
-            departure(reply.caller_left)
-            try:
-                await answer(asked, reply, self.gateway)
-            finally:
-                departure(None)
-            return
-        watcher = asyncio.get_running_loop().create_task(reply.watch(receive))
-        try:
-            await answer(asked, reply, self.gateway)
-        finally:
-            watcher.cancel()
-
-    async def _spell(self, problem: Problem, reply: AsgiReply, request_id: str, *, close: bool) -> None:
+    async def _spell(self, problem: Problem, reply: HttpReply, request_id: str, *, close: bool) -> None:
         if reply.begun:
             await reply.end(error_event(problem.body))
             return
@@ -134,35 +137,29 @@ def _token(bearer: list[bytes]) -> str:
     return bearer[0][len(_BEARER) :].decode("latin-1").strip()
 
 
-async def _body(receive: Receive, *, limit_bytes: int) -> bytes:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise CallerLeft("the caller left before its body was read")
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(body) > limit_bytes:
+async def _body(exchange: Exchange, *, limit_bytes: int) -> bytes:
+    first, more = await exchange.part()
+    if not more:
+        if len(first) > limit_bytes:
             raise _too_large(limit_bytes)
-        return body
+        return first
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            return await _rest_of_body(body, receive, limit_bytes=limit_bytes)
+            return await _rest_of_body(first, exchange, limit_bytes=limit_bytes)
     except TimeoutError as fault:
         raise RequestRejected(
             f"the body did not arrive within {BODY_DEADLINE_S:.0f} s; send it faster", code="body_timeout"
         ) from fault
 
 
-async def _rest_of_body(first: bytes, receive: Receive, *, limit_bytes: int) -> bytes:
+async def _rest_of_body(first: bytes, exchange: Exchange, *, limit_bytes: int) -> bytes:
     parts, size, more = [first], len(first), True
     while more:
         if size > limit_bytes:
             raise _too_large(limit_bytes)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise CallerLeft("the caller left before its body was read")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = bool(message.get("more_body"))
+        part, more = await exchange.part()
+        parts.append(part)
+        size += len(part)
     if size > limit_bytes:
         raise _too_large(limit_bytes)
     return b"".join(parts)

@@ -1,34 +1,37 @@
-"""ports.Reply over ASGI: the line back to the caller, and the watch over whether it is still there."""
+"""ports.Reply in HTTP's words: the line back to the caller."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from typing import Final
 
-from starlette.types import Receive, Send
+from starlette.types import Send
 
 from app.api.rates import rate_headers
 from app.domain.money import shown
+from app.domain.target import Hosting
 from app.ports import Opening
 
 Headers = list[tuple[bytes, bytes]]
 
-#: A server that can say cheaply when the caller has left puts a function under this name into the scope's extensions:
-#: it takes what to call then, or None.
-DEPARTURE = "breakeven.departure"
+#: Heads remembered; a policy has a few rules and targets, and content types are few.
+MOST_HEADS: Final = 1024
+#: What breaks a header's line, or is refused by strict readers.
+UNSAFE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-_JSON = b"application/json"
+_JSON: Final = b"application/json"
 
 
-class AsgiReply:
-    """One answer on one ASGI connection.
+class HttpReply:
+    """One answer on one connection, whatever server is below it.
 
-    uvicorn's `send` says nothing when the caller has gone, so somebody else must call `caller_left`.
+    No server's way out says that the caller has gone, so somebody must call `caller_left`.
     """
 
-    __slots__ = ("_hung_up", "_send", "begun", "left")
+    __slots__ = ("_hung_up", "begun", "left")
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self) -> None:
         self._hung_up: Callable[[], None] | None = None
         self.left = False
         self.begun = False
@@ -44,30 +47,8 @@ class AsgiReply:
         if self._hung_up is not None:
             self._hung_up()
 
-    async def watch(self, receive: Receive) -> None:
-        """Where the server gives no `DEPARTURE`: returns when the caller has hung up. Cancel it when the answer is
-        over."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.caller_left()
-
     async def whole(self, opening: Opening, body: bytes) -> None:
-        headers = _headers(opening)
-        headers.append((b"content-length", b"%d" % len(body)))
-        await self._start(opening.status, headers)
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def begin(self, opening: Opening) -> None:
-        headers = _headers(opening)
-        headers.append((b"cache-control", b"no-cache"))
-        headers.append((b"x-accel-buffering", b"no"))
-        await self._start(opening.status, headers)
-
-    async def write(self, raw: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": raw, "more_body": True})
-
-    async def end(self, raw: bytes = b"") -> None:
-        await self._send({"type": "http.response.body", "body": raw})
+        await self.all_at_once(opening.status, [*_fixed(opening), *_varying(opening)], body)
 
     async def problem(
         self,
@@ -81,36 +62,111 @@ class AsgiReply:
     ) -> None:
         """An error before anything was sent; `more` are headers of its own. `close` ends the connection too, when its
         body was not read."""
-        headers: Headers = [
-            (b"content-type", _JSON),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
-            *more,
-        ]
+        headers: Headers = [(b"content-type", _JSON), (b"x-request-id", request_id.encode()), *more]
         if retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % retry_after_s))
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         if close:
             headers.append((b"connection", b"close"))
-        await self._start(status, headers)
+        await self.all_at_once(status, headers, body)
+
+    async def all_at_once(self, status: int, headers: Headers, body: bytes) -> None:
+        """Head and whole body; the length is added."""
+        raise NotImplementedError
+
+    async def begin(self, opening: Opening) -> None:
+        raise NotImplementedError
+
+    async def write(self, raw: bytes) -> None:
+        raise NotImplementedError
+
+    async def end(self, raw: bytes = b"") -> None:
+        raise NotImplementedError
+
+
+class AsgiReply(HttpReply):
+    """The same over ASGI's `send`."""
+
+    __slots__ = ("_send",)
+
+    def __init__(self, send: Send) -> None:
+        super().__init__()
+        self._send = send
+
+    async def all_at_once(self, status: int, headers: Headers, body: bytes) -> None:
+        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self._send({"type": "http.response.body", "body": body})
+
+    async def begin(self, opening: Opening) -> None:
+        await self._start(opening.status, [*_fixed(opening), *_varying(opening), *_STREAMED])
+
+    async def write(self, raw: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": raw, "more_body": True})
+
+    async def end(self, raw: bytes = b"") -> None:
+        await self._send({"type": "http.response.body", "body": raw})
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-def _headers(opening: Opening) -> Headers:
-    headers: Headers = [
+class Heads:
+    """Headers of answers as lines of bytes. What is the same for all answers of a rule's target is spelled once."""
+
+    __slots__ = ("_spelled",)
+
+    def __init__(self) -> None:
+        self._spelled: dict[tuple[object, ...], bytes] = {}
+
+    def lines(self, opening: Opening) -> bytes:
+        """The headers of this answer, each with its line's end; its length or encoding is not among them."""
+        is_ours = opening.hosting is Hosting.SELF_HOSTED
+        key = (opening.policy_digest, opening.rule, opening.target, is_ours, opening.attempts, opening.content_type)
+        fixed = self._spelled.get(key)
+        if fixed is None:
+            if len(self._spelled) >= MOST_HEADS:
+                self._spelled.clear()
+            fixed = self._spelled[key] = lines_of(_fixed(opening))
+        if opening.rates:
+            return fixed + lines_of(_varying(opening))
+        # What most answers have besides, spelled as `_varying` would: these two cannot be anything but one line.
+        if opening.charge is None:
+            return b"%bx-request-id: %b\r\n" % (fixed, opening.request_id.encode())
+        request_id, charge = opening.request_id.encode(), shown(opening.charge).encode()
+        return b"%bx-request-id: %b\r\nx-breakeven-charge-usd: %b\r\n" % (fixed, request_id, charge)
+
+    def streamed_lines(self, opening: Opening) -> bytes:
+        """The same of an answer that is streamed."""
+        return self.lines(opening) + lines_of(_STREAMED)
+
+
+def lines_of(headers: Headers) -> bytes:
+    """As they go out. Raises ValueError for a value that would not be one line."""
+    for name, value in headers:
+        if UNSAFE.search(value):
+            raise ValueError(f"the header {name.decode()} would hold a control character: {value!r}")
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+#: Besides the others, of a stream: nobody may keep it, or hold it back.
+_STREAMED: Final[Headers] = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+def _fixed(opening: Opening) -> Headers:
+    return [
         (b"content-type", opening.content_type.encode()),
-        (b"x-request-id", opening.request_id.encode()),
         (b"x-breakeven-target", opening.target.encode()),
         (b"x-breakeven-hosting", opening.hosting.encode()),
         (b"x-breakeven-rule", _one_line(opening.rule)),
         (b"x-breakeven-policy", opening.policy_digest.encode()),
         (b"x-breakeven-attempts", b"%d" % opening.attempts),
     ]
+
+
+def _varying(opening: Opening) -> Headers:
+    headers: Headers = [(b"x-request-id", opening.request_id.encode())]
     if opening.rates:
         headers.extend(rate_headers(opening.rates))
     if opening.charge is not None:

@@ -1,21 +1,26 @@
-"""uvicorn's protocol on httptools, with two things that only a transport can give cheaply.
+"""uvicorn's protocol on httptools, with four things that only a transport can give cheaply.
+
+*The short way.* A request to a hot route goes straight to the route (`exchange.py`): no scope, no messages, no headers
+written one by one. Everything else is ASGI as ever.
 
 *One write.* uvicorn writes the head of an answer by itself. On a busy machine every write wakes the caller's process,
 and waking it twice for one answer costs the gateway more than everything it computes for that head.
 
 *Departure.* A task that waits on ASGI's `receive` for each request, only to learn that the caller left, costs a tenth
 of a request. The connection knows by itself: the scope's extension `breakeven.departure` calls back when it is lost.
+
+*One timer.* uvicorn sets and cancels a timer for every request, for a connection that nobody uses any more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.api.reply import DEPARTURE
+from app.api.exchange import DEPARTURE
+from app.bootstrap.exchange import Departure, DirectApp, DirectExchange
 
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 1"
@@ -27,38 +32,84 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         joined = HeadWithBody(cast(asyncio.Transport, transport), self.loop)
-        self._departure = Departure()
+        self.departure = Departure()
+        #: None: no request is hot.
+        self._direct = cast(DirectApp, self.app) if hasattr(self.app, "reader_of") else None
+        #: The loop's time since when no request is under way; None: one is.
+        self._resting_since_s: float | None = None
         super().connection_made(cast(asyncio.Transport, joined))
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        cast(dict[str, Any], self.scope)["extensions"] = {DEPARTURE: self._departure.watch}
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._departure.happened()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        self.departure.happened()
 
+    # ── for the parser ───────────────────────────────────────────────────────────────────────────────────────────────
 
-class Departure:
-    """Whether the caller of a connection has left. One request is answered at a time, so the last watcher counts."""
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
-    __slots__ = ("_gone", "_left")
+    def on_headers_complete(self) -> None:
+        app, parser = self._direct, self.parser
+        reader = None if app is None else app.reader_of(self.url)
+        if app is None or reader is None or parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+            self._begin_cycle()
+            return
+        before = self.cycle
+        exchange = DirectExchange(
+            self, app, reader, keep_alive=parser.should_keep_alive(), asks_to_continue=self.expect_100_continue
+        )
+        self.cycle = cast(Any, exchange)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
-    def __init__(self) -> None:
-        self._gone = False
-        self._left: Callable[[], None] | None = None
+    def _begin_cycle(self) -> None:
+        """uvicorn makes the scope when a message begins; here that waits until it is known that one is needed."""
+        url, headers, expected = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, expected
+        cast(dict[str, Any], self.scope).update(headers=headers, extensions={DEPARTURE: self.departure.watch})
+        super().on_headers_complete()
 
-    def watch(self, left: Callable[[], None] | None) -> None:
-        """Call `left` once when the caller leaves, at once if it has; None: nobody is interested any more."""
-        self._left = left
-        if self._gone and left is not None:
-            left()
+    # ── between requests ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def happened(self) -> None:
-        """The connection is lost."""
-        self._gone = True
-        if self._left is not None:
-            self._left()
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._resting_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._resting_since_s = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The one timer rang: the connection has rested for so long, or is looked at again when it may have."""
+        self.timeout_keep_alive_task = None
+        if self._resting_since_s is None:
+            return
+        left_s = self._resting_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._ring_in(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _ring_in(self, delay_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(delay_s, self.timeout_keep_alive_handler)
 
 
 class HeadWithBody:

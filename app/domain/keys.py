@@ -35,6 +35,9 @@ class KeyKind(StrEnum):
     OPERATOR = "bkop"
 
 
+#: A caller's key in characters, and where its public id stands in it.
+CALLER_KEY_CHARS: Final = len("bk_") + 8 + len("_") + _SECRET_CHARS + _CHECKSUM_CHARS
+CALLER_KEY_ID: Final = slice(3, 11)
 _SHAPE: Final = re.compile(
     rf"(bk|bkop)_([a-z2-7]{{8}})_[0-9A-Za-z]{{{_SECRET_CHARS}}}([0-9A-Za-z]{{{_CHECKSUM_CHARS}}})"
 )

@@ -9,6 +9,7 @@ from enum import StrEnum
 from app.domain.engine import EngineFamily
 from app.domain.pricing.price_list import DatedCard, card_of_the_day
 from app.domain.pricing.rate_card import RateCard
+from app.domain.quick import quickly_made
 
 
 class Hosting(StrEnum):
@@ -85,6 +86,7 @@ class Target:
         return card_of_the_day(self.price_list, day) if self.price_list else self.rate_card
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSeen:
     """A target as this process observes it at one moment."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from app.domain.quick import quickly_made
+
 #: Flags of counts that cannot be true. The first stands on every such attempt, the others say what was wrong.
 USAGE_SUSPECT: Final = "usage_suspect"
 USAGE_NEGATIVE: Final = "usage_negative"
@@ -30,6 +32,7 @@ class UsageSource(StrEnum):
     NOTHING_SENT = "nothing_sent"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Token counts as OpenAI counts them: parts are inside their wholes.
@@ -124,6 +127,7 @@ class Usage:
         )
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageLimits:
     """The most tokens that an attempt can have used; None: not known."""

@@ -123,9 +123,8 @@ class ReceiptDraft:
 
     def if_it_died_now(self, attempt: OpenAttempt) -> Receipt:
         """The receipt to book if this process ends before the next record: interrupted, estimated, flagged."""
-        usage = Usage(prompt=self._facts.prompt_tokens, output=attempt.covered_tokens)
         guess = Measurement(
-            usage=usage,
+            usage=Usage(prompt=self._facts.prompt_tokens, output=attempt.covered_tokens),
             usage_source=UsageSource.GATEWAY_ESTIMATE,
             ttft_s=None,
             tpot_s=None,

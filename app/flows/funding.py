@@ -11,6 +11,7 @@ from app.domain.errors import BudgetExceeded, LedgerUnavailable
 from app.domain.ledger.hold import Hold
 from app.domain.ledger.upper_bound import Bounds, bounds_of
 from app.domain.money import ZERO, Nanodollars
+from app.domain.quick import quickly_made
 from app.domain.routing.decide import decide
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.plan import Plan, Refusal
@@ -21,6 +22,7 @@ from app.flows.hold import needs_of
 _WHOLE_PPM: Final = 1_000_000
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Funded:
     """A decision, and what is held for its first attempt. `refused`: the money is not there; nothing is held then."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from app.domain.errors import BreakevenError
+from app.domain.quick import quickly_made
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan
 from app.domain.routing.snapshot import Snapshot
@@ -52,7 +53,7 @@ class Gateway:
     def snapshot(self, *, at_us: int) -> Snapshot:
         """The world as it is now; `at_us` is the wall clock."""
         policy = self.policy.current
-        at = datetime.fromtimestamp(at_us / _MICROSECONDS, UTC).astimezone(policy.timezone)
+        at = datetime.fromtimestamp(at_us / _MICROSECONDS, policy.timezone)
         at_s = self.clock.monotonic_s()
         return Snapshot(
             policy=policy,
@@ -63,6 +64,7 @@ class Gateway:
         )
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A request as the stories see it: facts, the body's fields untouched, and what the caller wants to see.

@@ -13,6 +13,7 @@ from app.domain.ledger.report import CostLine, CostQuery, Sums
 from app.domain.limits import RateStanding
 from app.domain.money import Nanodollars
 from app.domain.pricing.self_host import MeasuredRates
+from app.domain.quick import quickly_made
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.policy import Timeouts
 from app.domain.target import Target
@@ -38,6 +39,7 @@ class Ids(Protocol):
 # ── the caller ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """What the caller is told of the route, before the body begins."""
@@ -88,6 +90,7 @@ class Reply(Protocol):
 # ── targets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamCall:
     """One attempt as a provider needs it. `fields` are the caller's body: each value is a buffer that holds the

@@ -199,11 +199,8 @@ class PooledAnswer:
         self._connection: Connection | None = connection
 
     def header(self, name: str) -> str | None:
-        wanted = name.encode()
-        for each, header in self._headers:
-            if each == wanted:
-                return header.decode("latin-1").strip()
-        return None
+        header = self._headers.get(name.encode())
+        return None if header is None else header.decode("latin-1").strip()
 
     def expect_by(self, at_s: float | None) -> None:
         if self._connection is not None:

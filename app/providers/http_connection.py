@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 import httptools
@@ -13,6 +13,7 @@ from app.providers.exchange import HEAD_MOST_BYTES, LINGER_S, UNREAD_MOST_BYTES,
 
 _SWITCHING_PROTOCOLS: Final = 101
 _FIRST_FINAL_STATUS: Final = 200
+_ENCODING: Final = b"transfer-encoding"
 
 
 class Connection(asyncio.Protocol):
@@ -47,7 +48,7 @@ class Connection(asyncio.Protocol):
 
     # The exchange that is going on, or went on last.
     _status: int
-    _headers: list[tuple[bytes, bytes]]
+    _headers: dict[bytes, bytes]
     _chunks: list[bytes]
     _unread_bytes: int
     _silent_bytes: int
@@ -95,8 +96,8 @@ class Connection(asyncio.Protocol):
         return self._status
 
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Of the current answer, names in lower case; a list of its own for each exchange."""
+    def headers(self) -> Mapping[bytes, bytes]:
+        """Of the current answer: names in lower case, the first of each; a mapping of its own for each exchange."""
         return self._headers
 
     async def exchange(self, head: bytes, body: bytes) -> int:
@@ -112,10 +113,13 @@ class Connection(asyncio.Protocol):
             while self._status == 0:
                 if self._fault is not None:
                     raise self._fault
-                await self._wait()
+                self._waiter = self._loop.create_future()
+                await self._waiter
         except BaseException:
             self.abort()
             raise
+        finally:
+            self._waiter = None
         return self._status
 
     def expect_by(self, at_s: float | None) -> None:
@@ -214,11 +218,15 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._complete:
             raise RuntimeError("an answer that nobody asked for")
-        self._headers = []
+        self._headers = {}
 
     def on_header(self, name: bytes, header: bytes | None) -> None:
         if self._status == 0:
-            self._headers.append((name.lower(), header or b""))
+            name, headers = name.lower(), self._headers
+            if name not in headers:
+                headers[name] = header or b""
+            elif name == _ENCODING:
+                headers[name] += b", " + (header or b"")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -227,10 +235,8 @@ class Connection(asyncio.Protocol):
             if status == _SWITCHING_PROTOCOLS:
                 raise RuntimeError("no other protocol was asked for")
             return
-        self._has_length = any(
-            name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in header.lower())
-            for name, header in self._headers
-        )
+        headers = self._headers
+        self._has_length = b"content-length" in headers or b"chunked" in headers.get(_ENCODING, b"").lower()
         self._status = status
         self._wake()
 
@@ -252,7 +258,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self) -> None:
         self._status = 0
-        self._headers = []
+        self._headers = {}
         self._chunks = []
         self._unread_bytes = 0
         self._silent_bytes = 0

@@ -12,18 +12,12 @@ from app.domain.usage import Usage
 #: No request has more; a larger number is a lie that would not even fit the books.
 MOST_TOKENS: Final = 2**31 - 1
 
-#: Where the parts of the counts stand, first match wins: OpenAI's place, then DeepSeek's and SGLang's.
-_CACHED: Final = (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens",))
-_REASONING: Final = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",))
-_CACHE_WRITE: Final = (("prompt_tokens_details", "cache_write_tokens"), ("cache_creation_input_tokens",))
-_CACHE_WRITE_1H: Final = (("cache_creation", "ephemeral_1h_input_tokens"),)
-_AUDIO_PROMPT: Final = (("prompt_tokens_details", "audio_tokens"),)
-_AUDIO_OUTPUT: Final = (("completion_tokens_details", "audio_tokens"),)
-_SEARCHES: Final = (("server_tool_use", "web_search_requests"), ("num_search_queries",))
-
 #: Words for the tier that everybody gets, who says nothing of one.
 _STANDARD: Final = frozenset({"default", "standard", "auto"})
 _TIER_CHARS_MOST: Final = 40
+#: The members of a usage that has no parts: prompt, completion and total.
+_COUNTS_ALONE: Final = 3
+_EMPTY: Final[Mapping[str, object]] = {}
 _NOBODY: Final = msgspec.Raw(b"null")
 
 
@@ -41,16 +35,20 @@ def usage_from(raw: bytes | msgspec.Raw, *, service_tier: msgspec.Raw = _NOBODY)
     prompt, output = _count(said.get("prompt_tokens")), _count(said.get("completion_tokens"))
     if prompt is None or output is None:
         return None
+    if len(said) <= _COUNTS_ALONE and "total_tokens" in said:
+        return Usage(prompt=prompt, output=output, tier=_tier(service_tier))
+    of_prompt, of_output = _inside(said, "prompt_tokens_details"), _inside(said, "completion_tokens_details")
+    # OpenAI's place for each part first, then DeepSeek's, SGLang's or Anthropic's; the first that is a count stands.
     return Usage(
         prompt=prompt,
         output=output,
-        cached=_part(said, _CACHED),
-        reasoning=_part(said, _REASONING),
-        cache_write=_part(said, _CACHE_WRITE),
-        cache_write_1h=_part(said, _CACHE_WRITE_1H),
-        audio_prompt=_part(said, _AUDIO_PROMPT),
-        audio_output=_part(said, _AUDIO_OUTPUT),
-        searches=_part(said, _SEARCHES),
+        cached=_first(of_prompt.get("cached_tokens"), said.get("prompt_cache_hit_tokens")),
+        reasoning=_first(of_output.get("reasoning_tokens"), said.get("reasoning_tokens")),
+        cache_write=_first(of_prompt.get("cache_write_tokens"), said.get("cache_creation_input_tokens")),
+        cache_write_1h=_first(_inside(said, "cache_creation").get("ephemeral_1h_input_tokens")),
+        audio_prompt=_first(of_prompt.get("audio_tokens")),
+        audio_output=_first(of_output.get("audio_tokens")),
+        searches=_first(_inside(said, "server_tool_use").get("web_search_requests"), said.get("num_search_queries")),
         tier=_tier(service_tier),
     )
 
@@ -66,20 +64,21 @@ def _tier(raw: msgspec.Raw) -> str:
     return "" if said in _STANDARD or len(said) > _TIER_CHARS_MOST else said
 
 
-def _part(said: Mapping[str, object], places: tuple[tuple[str, ...], ...]) -> int:
-    for place in places:
-        found: object = said
-        for name in place:
-            found = found.get(name) if isinstance(found, dict) else None
-        count = _count(found)
-        if count is not None:
+def _inside(said: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = said.get(name)
+    return found if isinstance(found, dict) else _EMPTY
+
+
+def _first(*said: object) -> int:
+    for each in said:
+        if each is not None and (count := _count(each)) is not None:
             return count
     return 0
 
 
 def _count(said: object) -> int | None:
-    if isinstance(said, float) and said.is_integer():
+    if type(said) is float and said.is_integer():
         said = int(said)
-    if isinstance(said, bool) or not isinstance(said, int):
+    if type(said) is not int:  # a bool is none either
         return None
     return said if -MOST_TOKENS <= said <= MOST_TOKENS else None

@@ -77,14 +77,16 @@ class PrometheusReadings:
     def settled(self, receipt: Receipt) -> None:
         """The receipt is final. About 10 µs for a request with one attempt."""
         facts, attempts = receipt.facts, receipt.attempts
+        series: _Series | None = None
         for attempt in attempts:
-            self._of(facts, attempt).saw_attempt(attempt)
+            series = self._of(facts, attempt)
+            series.saw_attempt(attempt)
         if receipt.shadow_of is not None:
             # Its attempts are a target's work like any others; nobody's request was answered by it.
             self._copies[receipt.outcome.value] = self._copies.get(receipt.outcome.value, 0) + 1
             return
         final = attempts[-1] if attempts else None
-        self._of(facts, final).saw_request(receipt, final)
+        (series or self._of(facts, None)).saw_request(receipt, final)
         if final is not None:
             self._overhead.saw(receipt.overhead_s)
 

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.keys import KeyKind, KeyText, Pepper, Peppers, key_id_of, read_key, write_key
+from app.domain.keys import (
+    CALLER_KEY_CHARS,
+    CALLER_KEY_ID,
+    KeyKind,
+    KeyText,
+    Pepper,
+    Peppers,
+    key_id_of,
+    read_key,
+    write_key,
+)
 
 secrets = st.binary(min_size=32, max_size=32)
 ids = st.binary(min_size=5, max_size=5).map(key_id_of)
@@ -84,3 +94,10 @@ def test_a_pepper_does_not_show_its_secret() -> None:
 def test_the_newest_pepper_has_the_highest_version() -> None:
     peppers = Peppers({version: Pepper(bytes(32), version=version) for version in (2, 10, 9)})
     assert peppers.newest.version == 10
+
+
+def test_a_callers_key_has_its_id_where_it_is_looked_for() -> None:
+    key = write_key("abcdefgh", b"s" * 32)
+    assert (len(key), key[CALLER_KEY_ID]) == (CALLER_KEY_CHARS, "abcdefgh")
+    longest = write_key("abcdefgh", b"\xff" * 32)
+    assert len(longest) == CALLER_KEY_CHARS

@@ -8,12 +8,14 @@ from decimal import Decimal
 from app.domain.ledger.hold import Hold
 from app.domain.metering.measurement import Outcome
 from app.domain.money import ZERO, Nanodollars
+from app.domain.quick import quickly_made
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.target import Hosting
 from app.domain.usage import NOTHING, Usage, UsageSource
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One dispatch to one target. `attempt_id` is the request id and the attempt's number, from 1."""
@@ -46,6 +48,7 @@ class Attempt:
     flags: tuple[str, ...] = ()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """A request and all that became of it. Ledger rows, log line, metrics and explanation are readings of it."""
@@ -75,6 +78,8 @@ class Receipt:
     @property
     def charge(self) -> Nanodollars:
         """What all attempts together cost."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].charge
         return Nanodollars(sum(attempt.charge for attempt in self.attempts))
 
     @property

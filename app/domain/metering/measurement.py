@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.quick import quickly_made
 from app.domain.usage import Usage, UsageSource
 
 
@@ -22,6 +23,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """Times in seconds since dispatch; None where the thing never happened.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.domain.caller import Caller
+from app.domain.quick import quickly_made
 
 
 class Endpoint(StrEnum):
@@ -15,6 +16,7 @@ class Endpoint(StrEnum):
     COMPLETIONS = "completions"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
     """Everything a decision may look at. Token counts are estimates made from sizes, not from reading."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from app.domain.budget import BudgetSeen
 from app.domain.money import Nanodollars
+from app.domain.quick import quickly_made
 from app.domain.target import TargetSeen
 
 
@@ -18,6 +19,7 @@ class RefusalReason(StrEnum):
     NO_TARGET = "no_target"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One target that the rule named: why it was rejected, or how it was ordered, and what was seen of it."""
@@ -42,6 +44,7 @@ class Candidate:
     seen: TargetSeen
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witness:
     """What a decision looked at besides its candidates: with it, the decision replays."""
@@ -56,6 +59,7 @@ class Witness:
 NOTHING_ELSE = Witness()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Where the request goes first and where next. `order` holds names of targets, the pick first."""

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from app.domain.budget import BudgetSeen
 from app.domain.money import Nanodollars
+from app.domain.quick import quickly_made
 from app.domain.routing.policy import Policy
 from app.domain.target import TargetSeen
 
@@ -16,6 +17,7 @@ from app.domain.target import TargetSeen
 UNSEEN = TargetSeen()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """The policy a request was admitted with, what was seen then, and the aware moment, in the policy's timezone."""

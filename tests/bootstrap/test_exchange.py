@@ -1,0 +1,318 @@
+"""Hot routes without ASGI: whatever a caller's bytes are, they are answered as they are with ASGI between."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import weakref
+from typing import Any
+
+import pytest
+
+from app.bootstrap.exchange import DirectExchange
+from app.bootstrap.serving import App
+from app.domain.errors import FaultKind
+from app.domain.metering.measurement import Outcome
+from app.providers.scripted import Script
+from tests.api.surface import HELLO, KEY, Surface
+from tests.flows.house import House, a_house
+from tests.served_line import Answered, ServedLine
+
+STREAMED = {**HELLO, "stream": True}
+OURS_ALONE = {"x-request-id"}
+
+
+def asked(body: Any = HELLO, *, headers: str = "", path: str = "/v1/chat/completions", version: str = "1.1") -> bytes:
+    """A request as it goes over the line."""
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = f"POST {path} HTTP/{version}\r\nAuthorization: Bearer {KEY}\r\n{headers}Content-Length: {len(text)}\r\n\r\n"
+    return head.encode() + text
+
+
+def chunked(*parts: bytes) -> bytes:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
+    return head.encode() + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+def through_asgi(app: App) -> App:
+    """The same application, of which the protocol knows nothing but that."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    return wrapped
+
+
+def scripted() -> House:
+    return a_house({"home": [Script(words=("a", "b", "c"))]})
+
+
+TEXT = json.dumps(HELLO).encode()
+
+CONVERSATIONS = {
+    "an answer": asked(),
+    "a stream": asked(STREAMED),
+    "two after one another": asked() + asked(STREAMED),
+    "a completion": asked({"model": "chat", "prompt": "hi"}, path="/v1/completions"),
+    "a body in chunks": chunked(TEXT[:5], TEXT[5:]),
+    "a query": asked(path="/v1/chat/completions?a=b"),
+    "an escaped path": asked(path="/v1/chat%2Fcompletions"),
+    "the last one": asked(headers="Connection: close\r\n"),
+    "an old protocol": asked(version="1.0"),
+    "an old protocol, streamed": asked(STREAMED, version="1.0"),
+    "whoever waits to be asked on": asked(headers="Expect: 100-continue\r\n"),
+    "another method": b"GET /v1/chat/completions HTTP/1.1\r\n\r\n",
+    "HEAD": b"HEAD /v1/chat/completions HTTP/1.1\r\n\r\n",
+    "a cold one between": asked() + b"GET /livez HTTP/1.1\r\n\r\n" + asked(),
+    "no JSON": asked(b"{"),
+    "no key": asked().replace(KEY.encode(), b"nobody"),
+    "no key, and then one": asked().replace(KEY.encode(), b"nobody") + asked(),
+    "too large": asked(b"x" * 1001) + asked(),
+    "too large in chunks": chunked(b"x" * 600, b"x" * 600),
+    "no such model": asked({**HELLO, "model": "nobody"}),
+    "no HTTP": b"\x16\x03\x01 this is no HTTP\r\n\r\n",
+    "another protocol wanted": asked(headers="Connection: upgrade\r\nUpgrade: websocket\r\n"),
+}
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+@pytest.mark.parametrize("raw", CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
+async def test_it_says_what_asgi_says(raw: bytes, pieces: int) -> None:
+    direct = await _conversation(Surface(scripted()).app, raw, pieces=pieces)
+    usual = await _conversation(through_asgi(Surface(scripted()).app), raw, pieces=pieces)
+    assert direct == usual
+
+
+async def _conversation(app: App, raw: bytes, *, pieces: int) -> Any:
+    """Everything that can be seen of it from outside, but for what is different every time."""
+    line = ServedLine(app)
+    size = -(-len(raw) // pieces)
+    for start in range(0, len(raw), size):
+        line.send(raw[start : start + size])
+        await asyncio.sleep(0)
+    await line.over()
+    answers = [(each.status, _compared(each), _compared_body(each), each.whole) for each in line.answers()]
+    said_go_on = line.written.count(b"HTTP/1.1 100 Continue\r\n\r\n")
+    seen = (answers, said_go_on, line.is_closing(), line.reads)
+    line.hang_up()
+    await asyncio.sleep(0)
+    return seen
+
+
+def _compared(answered: Answered) -> dict[str, str]:
+    return {name: value for name, value in answered.headers.items() if name not in OURS_ALONE}
+
+
+def _compared_body(answered: Answered) -> bytes:
+    """A scripted target puts the attempt's id into what it says."""
+    mine = answered.headers.get("x-request-id", "").encode()
+    return answered.body.replace(mine, b"the id") if mine else answered.body
+
+
+async def test_a_hot_route_is_asked_directly_and_answered_in_one_write() -> None:
+    line = ServedLine(Surface(scripted()).app)
+    line.send(asked())
+    await line.until(1)
+    assert _is_direct(line)
+    assert len(line.writes) == 1
+    line.send(b"GET /livez HTTP/1.1\r\n\r\n")
+    await line.until(2)
+    assert not _is_direct(line)
+
+
+def _is_direct(line: ServedLine) -> bool:
+    cycle: object = line.protocol.cycle
+    return type(cycle) is DirectExchange
+
+
+async def test_requests_that_come_together_are_answered_in_their_order() -> None:
+    line = ServedLine(Surface(scripted()).app)
+    line.send(asked(STREAMED) + asked() + asked({**HELLO, "model": "nobody"}) + asked(STREAMED))
+    answers = await line.until(4)
+    assert [each.status for each in answers] == [200, 200, 404, 200]
+    assert answers[0].body.endswith(b"data: [DONE]\n\n")
+    assert json.loads(answers[1].body)["choices"]
+
+
+async def test_a_caller_who_leaves_is_noticed_and_nothing_is_written_to_it() -> None:
+    house = a_house({"home": [Script(first_s=30)]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked(STREAMED))
+    await asyncio.sleep(0.02)
+    line.hang_up()
+    await line.over()
+    assert line.written == b""
+    assert house.provider.deeds[0].hung_up
+    assert [receipt.outcome for receipt in house.told.receipts] == [Outcome.ABANDONED]
+
+
+async def test_a_caller_who_leaves_in_the_middle_of_a_stream_is_noticed() -> None:
+    house = a_house({"home": [Script(words=("a",) * 50, between_s=0.01)]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked(STREAMED))
+    while not line.written:
+        await asyncio.sleep(0.005)
+    line.hang_up()
+    await line.over()
+    assert not line.answers()[0].whole
+    assert [receipt.outcome for receipt in house.told.receipts] == [Outcome.ABANDONED]
+
+
+async def test_a_caller_who_leaves_in_the_middle_of_its_body_made_no_request() -> None:
+    house = scripted()
+    line = ServedLine(Surface(house).app)
+    line.send(asked()[:-5])
+    await asyncio.sleep(0.01)
+    line.hang_up()
+    await line.over()
+    assert (line.written, house.told.receipts) == (b"", [])
+
+
+async def test_a_large_body_is_read_to_its_end_and_reading_goes_on_while_it_is_answered() -> None:
+    surface = Surface(a_house({"home": [Script(first_s=0.05)]}), body_limit_bytes=1 << 20)
+    line = ServedLine(surface.app)
+    said = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "x" * 300_000}]}).encode()
+    raw = asked(said)
+    for start in range(0, len(raw), 1 << 17):
+        line.send(raw[start : start + (1 << 17)])
+    assert not line.reads, "nobody has asked for the body yet, and it is over the mark"
+    await asyncio.sleep(0.02)
+    assert line.reads
+    assert (await line.until(1))[0].status == 200
+
+
+async def test_whoever_reads_slowly_holds_the_stream_back() -> None:
+    house = a_house({"home": [Script(words=("a",) * 20, between_s=0.001)]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked(STREAMED))
+    while not line.written:
+        await asyncio.sleep(0.001)
+    line.protocol.pause_writing()
+    await asyncio.sleep(0.01)
+    before = len(line.written)
+    await asyncio.sleep(0.05)
+    assert len(line.written) == before
+    line.protocol.resume_writing()
+    answer = (await line.until(1))[0]
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_whoever_reads_slowly_and_leaves_is_noticed() -> None:
+    house = a_house({"home": [Script(words=("a",) * 20, between_s=0.001)]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked(STREAMED))
+    while not line.written:
+        await asyncio.sleep(0.001)
+    line.protocol.pause_writing()
+    await asyncio.sleep(0.02)
+    line.hang_up()
+    await line.over()
+    assert [receipt.outcome for receipt in house.told.receipts] == [Outcome.ABANDONED]
+
+
+async def test_a_stop_lets_a_stream_end_and_then_closes_the_connection() -> None:
+    house = a_house({"home": [Script(words=("a",) * 5, between_s=0.01)]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked(STREAMED))
+    while not line.written:
+        await asyncio.sleep(0.001)
+    line.protocol.shutdown()
+    assert not line.is_closing()
+    answer = (await line.until(1))[0]
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    assert line.is_closing()
+
+
+async def test_a_stop_closes_a_connection_that_rests() -> None:
+    line = ServedLine(Surface(scripted()).app)
+    line.send(asked())
+    await line.until(1)
+    await line.over()
+    line.protocol.shutdown()
+    assert line.is_closing()
+
+
+async def test_a_request_ended_from_outside_is_booked_and_its_caller_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    house = a_house({"home": [Script(first_s=30)]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked())
+    await asyncio.sleep(0.02)
+    with caplog.at_level(logging.ERROR):
+        for task in set(line.state.tasks):
+            task.cancel()
+        await line.over()
+    answer = line.answers()[0]
+    assert (answer.status, answer.headers["connection"], line.is_closing()) == (500, "close", True)
+    assert [receipt.outcome for receipt in house.told.receipts] == [Outcome.INTERRUPTED]
+    assert "ended before its answer was" in caplog.text
+
+
+async def test_a_stream_ended_from_outside_is_not_ended_well() -> None:
+    house = a_house({"home": [Script(words=("a",) * 50, between_s=0.01)]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked(STREAMED))
+    while not line.written:
+        await asyncio.sleep(0.001)
+    for task in set(line.state.tasks):
+        task.cancel()
+    await line.over()
+    assert line.is_closing()
+    assert not line.answers()[0].whole
+
+
+async def test_a_stream_that_breaks_ends_with_an_error_and_the_connection_lives_on() -> None:
+    house = a_house({"home": [Script(words=("a", "b"), fault=FaultKind.CUT, fault_after=1), Script()]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked(STREAMED))
+    answer = (await line.until(1))[0]
+    assert b'"error"' in answer.body
+    assert b"[DONE]" not in answer.body
+    line.send(asked())
+    assert (await line.until(2))[1].status == 200
+
+
+async def test_a_connection_that_rests_is_closed_after_its_time_and_not_before() -> None:
+    line = ServedLine(Surface(scripted()).app, keep_alive_s=0.3)
+    for count in range(1, 4):
+        line.send(asked())
+        await line.until(count)
+        await asyncio.sleep(0.2)
+    assert not line.is_closing(), "it never rested for so long"
+    async with asyncio.timeout(20):
+        while not line.is_closing():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_connection_at_work_is_not_closed_however_long_that_takes() -> None:
+    line = ServedLine(Surface(a_house({"home": [Script(), Script(first_s=0.3)]})).app, keep_alive_s=0.1)
+    line.send(asked())
+    await line.until(1)
+    line.send(asked())
+    assert (await line.until(2))[1].status == 200
+
+
+async def test_nothing_of_a_request_is_left_to_the_collector() -> None:
+    line = ServedLine(Surface(scripted()).app)
+    gc.collect()
+    before = _exchanges()
+    gc.disable()
+    try:
+        for count in (1, 2, 3):
+            line.send(asked())
+            await line.until(count)
+            await line.over()
+        assert _exchanges() - before == 1
+        protocol = weakref.ref(line.protocol)
+        line.hang_up()
+        await asyncio.sleep(0)
+        del line.protocol
+        await asyncio.sleep(0)
+        assert protocol() is None
+    finally:
+        gc.enable()
+
+
+def _exchanges() -> int:
+    return sum(type(each) is DirectExchange for each in gc.get_objects())
