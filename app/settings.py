@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     body_limit_mib: int = Field(default=16, ge=1, le=1024)
     #: How long a stopping gateway waits for running answers.
     drain_s: float = Field(default=30.0, ge=0)
+    linger_s: float = Field(default=1.0, ge=0)
+    requests_most: int = Field(default=10_000, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: Where alerts of budgets are posted; without one they wait in the database, for `breakeven budget alerts`.
     alert_webhook_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/\S*)?$")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from msgspec import Raw
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,10 +19,11 @@ from app.api.problems import UNKNOWN, Problem, problem_of
 from app.api.reply import Heads, HttpReply
 from app.api.wire.openai import NO_LABELS, Labels, error_event, read_chat, read_completion, read_fields
 from app.domain.caller import Caller
-from app.domain.errors import BodyTooLarge, BreakevenError, CallerLeft, RequestRejected
+from app.domain.errors import BodyTooLarge, BreakevenError, CallerLeft, GatewayBusy, RequestRejected
 from app.domain.routing.facts import RequestFacts
 from app.flows.answer import answer
 from app.flows.gateway import Asked, Gateway
+from app.live.admission import Admission
 from app.live.keys import KnownKeys
 from app.ports import Ids
 
@@ -44,6 +46,7 @@ class HotRoutes:
     gateway: Gateway
     keys: KnownKeys
     ids: Ids
+    admission: Admission
     body_limit_bytes: int
     report_bug: Callable[[str, BaseException], None]
     refused: Callable[[BreakevenError], None] = lambda error: None
@@ -57,6 +60,11 @@ class HotRoutes:
             return
         await self.serve(reader, AsgiExchange(scope, receive, send))
 
+    @property
+    def is_stopping(self) -> bool:
+        """Connections end with the answers that they wait for: whoever asks next should ask another process."""
+        return self.admission.stopping
+
     def reader_of(self, target: bytes) -> Reader | None:
         """Who reads a POST with this target of its request line; None: it is none of the hot routes."""
         return HOT_TARGETS.get(target)
@@ -66,7 +74,10 @@ class HotRoutes:
         at_us = self.gateway.clock.unix_us()
         request_id = self.ids.request_id(at_us=at_us)
         reply = exchange.reply
+        busy = self.admission.enter(at_s=self.gateway.clock.monotonic_s())
         try:
+            if busy is not None:
+                raise GatewayBusy(busy)
             asked = await self._read(exchange, reader, request_id=request_id, at_us=at_us)
             exchange.listen()
             try:
@@ -77,10 +88,14 @@ class HotRoutes:
             return
         except BreakevenError as error:
             self.refused(error)
-            await self._spell(problem_of(error), reply, request_id, close=isinstance(error, BodyTooLarge))
+            unread = isinstance(error, BodyTooLarge | GatewayBusy)
+            await self._spell(problem_of(error), reply, request_id, close=unread)
         except Exception as bug:
             self.report_bug(request_id, bug)
             await self._spell(UNKNOWN, reply, request_id, close=True)
+        finally:
+            if busy is None:
+                self.admission.leave()
 
     async def _read(self, exchange: Exchange, reader: Reader, *, request_id: str, at_us: int) -> Asked:
         arrived_s = self.gateway.clock.monotonic_s()
@@ -115,11 +130,14 @@ class HotRoutes:
         if reply.begun:
             await reply.end(error_event(problem.body))
             return
+        retry_after_s = problem.retry_after_s
+        if retry_after_s is not None and problem.spread_s:
+            retry_after_s += crc32(request_id.encode()) % (problem.spread_s + 1)
         await reply.problem(
             status=problem.status,
             body=problem.body,
             request_id=request_id,
-            retry_after_s=problem.retry_after_s,
+            retry_after_s=retry_after_s,
             close=close,
             more=problem.headers,
         )

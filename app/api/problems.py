@@ -16,6 +16,7 @@ from app.domain.errors import (
     BreakevenError,
     BudgetExceeded,
     FaultKind,
+    GatewayBusy,
     LedgerUnavailable,
     ModelNotAllowed,
     ModelUnknown,
@@ -30,6 +31,8 @@ from app.domain.routing.plan import Refusal
 #: A wait that we name to the caller is at least and at most this long.
 RETRY_AFTER_LEAST_S = 1
 RETRY_AFTER_MOST_S = 60
+#: Whoever was turned away together is told waits that differ by up to this, or they would come back together.
+RETRY_SPREAD_S = 3
 
 _INVALID = "invalid_request_error"
 _SERVER = "server_error"
@@ -74,6 +77,8 @@ class Problem:
     status: int
     body: bytes
     retry_after_s: int | None = None
+    #: Callers are told up to so many seconds more, each another number.
+    spread_s: int = 0
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -107,6 +112,9 @@ def _unfunded(error: BreakevenError) -> Problem:
         return _problem(402, str(error), kind="insufficient_quota", code="budget_exceeded")
     if isinstance(error, LedgerUnavailable):
         return _problem(503, str(error), kind=_SERVER, code="ledger_unavailable", retry_after_s=RETRY_AFTER_LEAST_S)
+    if isinstance(error, GatewayBusy):
+        message = f"{error}; try again in a moment, or have its operator add processes"
+        return _problem(503, message, kind=_SERVER, code="overloaded", retry_after_s=RETRY_AFTER_LEAST_S)
     return UNKNOWN
 
 
@@ -164,7 +172,8 @@ def _problem(
     retry_after_s: int | None = None,
 ) -> Problem:
     body = error_body(message=message, kind=kind, param=param, code=code)
-    return Problem(status=status, body=body, retry_after_s=retry_after_s)
+    spread_s = RETRY_SPREAD_S if status == 503 and retry_after_s is not None else 0
+    return Problem(status=status, body=body, retry_after_s=retry_after_s, spread_s=spread_s)
 
 
 UNKNOWN = _problem(

@@ -27,6 +27,9 @@ class DirectApp(Protocol):
     @property
     def heads(self) -> Heads: ...
 
+    @property
+    def is_stopping(self) -> bool: ...
+
     def reader_of(self, target: bytes) -> Reader | None: ...
 
     async def serve(self, reader: Reader, exchange: Exchange) -> None: ...
@@ -190,6 +193,8 @@ class DirectExchange(HttpReply):
         self._complete()
 
     def _head(self, status: int, lines: bytes, framing: bytes) -> bytes:
+        if self._app.is_stopping:
+            self.keep_alive = False
         last = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         return b"".join((STATUS_LINE[status], lines, framing, last))
 

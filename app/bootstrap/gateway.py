@@ -34,6 +34,7 @@ from app.flows.prices import PricesInForce
 from app.flows.rates import keep_rates_fresh, refresh_rates
 from app.flows.shadow import send_copies
 from app.flows.ship import drain, ship
+from app.live.admission import Admission
 from app.live.fleet import Fleet
 from app.live.keys import KnownKeys
 from app.live.policy_slot import PolicySlot
@@ -106,14 +107,21 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
                         _prices_in_force(rooms, clock).keep(),
                         _keep_partitions(rooms.database, clock),
-                        watch_loop(rooms.metrics.loop_lagged, clock=clock),
+                        watch_loop(_lag_told(rooms, clock), clock=clock),
                         rooms.policy_keeper.keep(rooms.gateway.fleet),
                         watch_budgets(rooms.spend_book, rooms.gateway.budgets, rooms.gateway.policy, clock=clock),
                         send_copies(rooms.gateway, ids=RandomIds(), report_bug=_report_bug),
                     )
                 ]
                 LOG.info("gateway serves", extra={"fields": {"port": settings.port, "pid": os.getpid()}})
-                await serve(rooms.app, listener, stop=stop, drain_s=settings.drain_s)
+                await serve(
+                    rooms.app,
+                    listener,
+                    stop=stop,
+                    drain_s=settings.drain_s,
+                    linger_s=settings.linger_s,
+                    stopping=rooms.admission.stops,
+                )
                 for task in beside:
                     task.cancel()
             await rooms.callers.end(counter=rooms.gateway.fleet)
@@ -130,6 +138,7 @@ class _Rooms:
     money: Money
     alerts: Alerts
     spool: Spool
+    admission: Admission
     ledger: LedgerBook
     callers: Callers
     rates_book: PostgresRatesBook
@@ -144,6 +153,7 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
     seams = Seams.of(settings.crash_at)
     fleet = Fleet(has_credential=_credentials(settings).is_present, today=clock.today, notice=LOG.warning)
     retries = RetryBudget()
+    admission = Admission(most=settings.requests_most)
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
         calling, rates_book = callers(settings, url, database, clock=clock), PostgresRatesBook(database)
@@ -155,7 +165,7 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
         client = seams.client()
         stack.push_async_callback(client.close)
         shadows: Shadows[Copy] = Shadows()
-        metrics = _metrics(policy, fleet, spool, sink, shadows, retries)
+        metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
         our_money = money(database, spool, clock=clock, policy=policy)
@@ -181,15 +191,17 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
                     settings,
                     gateway,
                     keys=calling.known,
+                    admission=admission,
                     ledger=ledger,
                     refused=metrics.money.refused,
-                    readiness=lambda: _readiness(settings, spool, metrics, policy),
+                    readiness=lambda: _readiness(settings, spool, metrics, policy, admission),
                 )
             ),
             gateway=gateway,
             money=our_money,
             alerts=alerts(settings, database, client, clock=clock, meter=metrics.money),
             spool=spool,
+            admission=admission,
             ledger=seams.book(ledger),
             callers=calling,
             rates_book=rates_book,
@@ -198,6 +210,16 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
             metrics=metrics,
             policy_keeper=keeper,
         )
+
+
+def _lag_told(rooms: _Rooms, clock: SystemClock) -> Callable[[float], None]:
+    """How late the loop is, for its metric and for whoever lets requests in."""
+
+    def tell(lag_s: float) -> None:
+        rooms.metrics.loop_lagged(lag_s)
+        rooms.admission.lagged(lag_s, at_s=clock.monotonic_s())
+
+    return tell
 
 
 def _prices_in_force(rooms: _Rooms, clock: SystemClock) -> PricesInForce:
@@ -225,7 +247,13 @@ def _spool(settings: Settings, clock: SystemClock) -> contextlib.AbstractAsyncCo
 
 
 def _metrics(
-    policy: PolicySlot, fleet: Fleet, spool: Spool, sink: LineSink, shadows: Shadows[Copy], retries: RetryBudget
+    policy: PolicySlot,
+    fleet: Fleet,
+    spool: Spool,
+    sink: LineSink,
+    shadows: Shadows[Copy],
+    retries: RetryBudget,
+    admission: Admission,
 ) -> PrometheusReadings:
     return PrometheusReadings(
         Gauges(
@@ -234,6 +262,7 @@ def _metrics(
             in_flight=fleet.in_flight,
             resting=fleet.resting,
             retries_refused=lambda: retries.refused,
+            shed=lambda: admission.shed,
             spool_depth=lambda: spool.depth,
             spool_quarantined=lambda: spool.quarantined,
             log_lines_dropped=lambda: sink.dropped,
@@ -247,6 +276,7 @@ def _app(
     gateway: Gateway,
     *,
     keys: KnownKeys,
+    admission: Admission,
     ledger: PostgresLedgerBook,
     refused: Callable[[BreakevenError], None],
     readiness: Callable[[], Readiness],
@@ -266,6 +296,7 @@ def _app(
         gateway=gateway,
         keys=keys,
         ids=RandomIds(),
+        admission=admission,
         body_limit_bytes=settings.body_limit_mib * MIB,
         report_bug=_report_bug,
         refused=refused,
@@ -296,8 +327,12 @@ def _closed(settings: Settings, metrics: PrometheusReadings) -> str | None:
     return "Postgres is away, and BREAKEVEN_ON_LEDGER_DOWN is refuse: try again when it is back"
 
 
-def _readiness(settings: Settings, spool: Spool, metrics: PrometheusReadings, policy: PolicySlot) -> Readiness:
+def _readiness(
+    settings: Settings, spool: Spool, metrics: PrometheusReadings, policy: PolicySlot, admission: Admission
+) -> Readiness:
     refusing: dict[str, str] = {} if spool.trouble is None else {"spool": spool.trouble}
+    if admission.stopping:
+        refusing["process"] = "it was told to stop, and ends once what it answers now is answered"
     warnings: dict[str, str] = {}
     if (reason := _closed(settings, metrics)) is not None:
         refusing["postgres"] = reason

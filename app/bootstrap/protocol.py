@@ -15,12 +15,21 @@ of a request. The connection knows by itself: the scope's extension `breakeven.d
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.exchange import DEPARTURE
+from app.api.wire.openai import error_body
 from app.bootstrap.exchange import Departure, DirectApp, DirectExchange
+
+#: The head of a request must have come whole after this long, counted from its first byte, or from the connection.
+HEAD_WITHIN_S = 10.0
+#: At a stop a head that is under way has this long.
+LAST_HEAD_WITHIN_S = 1.0
+#: More bytes than this are no head.
+HEAD_MOST_BYTES = 64 * 1024
 
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 1"
@@ -37,6 +46,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self._direct = cast(DirectApp, self.app) if hasattr(self.app, "reader_of") else None
         #: The loop's time since when no request is under way; None: one is.
         self._resting_since_s: float | None = None
+        #: The loop's time by which the head that is under way must be here; infinity: none is.
+        self._head_due_s = self.loop.time() + HEAD_WITHIN_S
+        self._head_bytes = 0
         super().connection_made(cast(asyncio.Transport, joined))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -46,14 +58,48 @@ class GatewayProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = None
         self.departure.happened()
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_due_s != inf:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MOST_BYTES:
+                self._turn_away(431, "the head of the request is over 64 KiB: send fewer or shorter headers")
+
+    def end_if_late(self, *, now_s: float) -> None:
+        """Look whether a head has been due for a while."""
+        if now_s >= self._head_due_s:
+            self._turn_away(408, f"the head of the request did not come within {HEAD_WITHIN_S:.0f} s: send it faster")
+
+    def shutdown(self) -> None:
+        """The process stops. Whoever has just connected, or has begun a head, gets a moment for its request: its
+        connection was accepted, so nobody else will answer it."""
+        if self._head_due_s != inf and not self.transport.is_closing():
+            self.loop.call_later(LAST_HEAD_WITHIN_S, super().shutdown)
+        else:
+            super().shutdown()
+
+    def _turn_away(self, status: int, why: str) -> None:
+        """Whoever sends no head gets this in place of an answer, unless an answer is under way."""
+        self._head_due_s = inf
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            body = error_body(message=why, kind="invalid_request_error", param=None, code=None)
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
     # ── for the parser ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
+        self._head_due_s = self.loop.time() + HEAD_WITHIN_S
+        self._head_bytes = 0
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
+        self._head_due_s = inf
         app, parser = self._direct, self.parser
         reader = None if app is None else app.reader_of(self.url)
         if app is None or reader is None or parser.get_method() != b"POST" or parser.get_http_version() != "1.1":

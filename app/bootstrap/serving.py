@@ -25,6 +25,8 @@ from app.bootstrap.protocol import GatewayProtocol
 from app.domain.errors import SetupError
 
 BACKLOG = 2048
+#: How often connections are looked at whose heads do not come.
+LOOK_EVERY_S = 1.0
 KEEP_ALIVE_S = 75
 #: A child that died is started again after this long; longer each time it dies young.
 RESTART_FIRST_S = 0.5
@@ -110,8 +112,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: App, listener: socket.socket, *, stop: asyncio.Event, drain_s: float) -> None:
-    """Serve until `stop` is set; then take nothing new, and wait up to `drain_s` for what runs."""
+async def serve(
+    app: App,
+    listener: socket.socket,
+    *,
+    stop: asyncio.Event,
+    drain_s: float,
+    linger_s: float = 0.0,
+    stopping: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until `stop` is set; then call `stopping`, serve what still comes for `linger_s`, so that whoever spreads
+    the load hears of it first, take nothing new, and wait up to `drain_s` for what runs."""
     server = _Server(
         uvicorn.Config(
             app,
@@ -130,14 +141,33 @@ async def serve(app: App, listener: socket.socket, *, stop: asyncio.Event, drain
         )
     )
     async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(_stop_when(stop, server))
+        beside = (
+            group.create_task(_stop_when(stop, server, linger_s=linger_s, stopping=stopping)),
+            group.create_task(_end_the_slow(server)),
+        )
         await server.serve(sockets=[listener])
-        waiting.cancel()
+        for task in beside:
+            task.cancel()
 
 
-async def _stop_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
+async def _stop_when(
+    stop: asyncio.Event, server: uvicorn.Server, *, linger_s: float, stopping: Callable[[], None]
+) -> None:
     await stop.wait()
+    stopping()
+    await asyncio.sleep(linger_s)
     server.should_exit = True
+
+
+async def _end_the_slow(server: uvicorn.Server) -> None:
+    """Callers whose heads do not come in time are answered so; uvicorn itself waits for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        now_s = loop.time()
+        for connection in tuple(server.server_state.connections):
+            if isinstance(connection, GatewayProtocol):
+                connection.end_if_late(now_s=now_s)
 
 
 def stop_on_signals() -> asyncio.Event:

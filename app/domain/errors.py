@@ -12,6 +12,7 @@
     ├── NoTarget                        the policy leaves no target that may serve
     ├── TargetFailure                   one target failed one attempt
     ├── CallerLeft                      the caller hung up; a fact, not a fault
+    ├── GatewayBusy                     this process has no room or no time for another request
     ├── LedgerUnavailable               a record cannot be kept, so no work may begin
     ├── PolicyInvalid                   the written policy has findings that forbid it
     └── SetupError                      the machine or its settings do not allow a start
@@ -156,6 +157,10 @@ class TargetFailure(BreakevenError):
 
 class CallerLeft(BreakevenError):
     """The caller closed the connection before the answer ended."""
+
+
+class GatewayBusy(BreakevenError):
+    """This process of the gateway takes nothing new on at the moment; nothing was read or dispatched."""
 
 
 class LedgerUnavailable(BreakevenError):

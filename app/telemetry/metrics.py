@@ -39,6 +39,7 @@ class Gauges:
     in_flight: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
     resting: Callable[[], Mapping[str, bool]] = lambda: _NONE_RESTING
     retries_refused: Callable[[], int] = lambda: 0
+    shed: Callable[[], int] = lambda: 0
     spool_depth: Callable[[], int] = lambda: 0
     spool_quarantined: Callable[[], int] = lambda: 0
     log_lines_dropped: Callable[[], int] = lambda: 0
@@ -152,6 +153,7 @@ class PrometheusReadings:
         yield from numbers(names.IN_FLIGHT, _by_target(gauges.in_flight()))
         yield from numbers(names.RESTING, _by_target({name: int(is_so) for name, is_so in gauges.resting().items()}))
         yield from numbers(names.RETRIES_REFUSED, [("", gauges.retries_refused())])
+        yield from numbers(names.SHED, [("", gauges.shed())])
         yield from numbers(names.SPOOL_DEPTH, [("", gauges.spool_depth())])
         yield from numbers(names.SPOOL_QUARANTINED, [("", gauges.spool_quarantined())])
         yield from numbers(names.SHIPPED, [("", self._shipped)])

@@ -158,6 +158,11 @@ RESTING: Final = Family(
     type="gauge",
     labels=(TARGET,),
 )
+SHED: Final = Family(
+    name="breakeven_requests_shed_total",
+    help="Requests answered 503 at once because this process had no room for them, or no time.",
+    type="counter",
+)
 RETRIES_REFUSED: Final = Family(
     name="breakeven_retries_refused_total",
     help="Further attempts that were not made because the retry budget was used up.",

@@ -10,6 +10,7 @@ from app.api.cold import ColdRooms, Readiness, cold_app
 from app.api.hot import HotRoutes
 from app.domain.errors import BreakevenError
 from app.domain.keys import PEPPER_BYTES, Pepper, Peppers, key_id_of, write_key
+from app.live.admission import Admission
 from app.live.keys import KnownKeys
 from app.ports import KeyRecord
 from app.system import RandomIds
@@ -26,7 +27,15 @@ HELLO = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
 class Surface:
     """The application over a house of fakes, and the bugs it reported."""
 
-    def __init__(self, house: House, *, readiness: Readiness | None = None, body_limit_bytes: int = 1000) -> None:
+    def __init__(
+        self,
+        house: House,
+        *,
+        readiness: Readiness | None = None,
+        body_limit_bytes: int = 1000,
+        requests_most: int = 1000,
+    ) -> None:
+        self.admission = Admission(most=requests_most)
         pepper = Pepper(bytes(PEPPER_BYTES), version=1)
         keys = KnownKeys(Peppers({1: pepper}))
         keys.replace_all(
@@ -56,6 +65,7 @@ class Surface:
             gateway=house.gateway,
             keys=keys,
             ids=RandomIds(),
+            admission=self.admission,
             body_limit_bytes=body_limit_bytes,
             report_bug=lambda request_id, bug: self.bugs.append(bug),
             refused=self.refused.append,

@@ -39,6 +39,7 @@ from app.domain.routing.policy import Policy
 from app.flows.gateway import Gateway
 from app.flows.hold import Treasury
 from app.flows.limits import LimitGate
+from app.live.admission import Admission
 from app.live.fleet import Fleet
 from app.live.keys import KnownKeys
 from app.live.policy_slot import PolicySlot
@@ -213,6 +214,7 @@ async def _connected(scratch: Path) -> AsyncIterator[CallersEnd]:
                 gateway=gateway,
                 keys=_keys(),
                 ids=RandomIds(),
+                admission=Admission(most=1_000),
                 body_limit_bytes=1 << 20,
                 report_bug=_raise,
             )

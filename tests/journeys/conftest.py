@@ -36,11 +36,14 @@ async def open_gateway(tmp_path: Path, books_url: str) -> AsyncIterator[Open]:
     """Start a gateway in front of these targets, name → URL."""
     opened: list[GatewayProcess] = []
 
-    async def open_one(targets: dict[str, str], *, workers: int = 1, **policy: str) -> GatewayProcess:
+    async def open_one(
+        targets: dict[str, str], *, workers: int = 1, environment: dict[str, str] | None = None, **policy: str
+    ) -> GatewayProcess:
         data = tmp_path / "data"
         data.mkdir(exist_ok=True)
         policies = write_policy(tmp_path / "policies", targets=targets, **policy)
         gateway = GatewayProcess(data=data, policies=policies, database_url=books_url, workers=workers)
+        gateway.environment = environment or {}
         opened.append(gateway)
         await gateway.start()
         return gateway

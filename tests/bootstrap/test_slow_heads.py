@@ -1,0 +1,119 @@
+"""Heads that do not come, or do not end; and connections of a process that is on its way out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from app.bootstrap.protocol import HEAD_MOST_BYTES, HEAD_WITHIN_S
+from tests.api.surface import HELLO, KEY, Surface
+from tests.bootstrap.test_exchange import asked
+from tests.flows.house import a_house
+from tests.served_line import ServedLine
+
+LATE_S = HEAD_WITHIN_S + 1
+
+
+def _look(line: ServedLine, *, after_s: float) -> None:
+    line.protocol.end_if_late(now_s=asyncio.get_running_loop().time() + after_s)
+
+
+async def test_a_head_that_does_not_come_in_time_is_answered_so_and_the_connection_ends() -> None:
+    line = ServedLine(Surface(a_house()).app)
+    line.send(b"POST /v1/chat/completions HTTP/1.1\r\nauthor")
+    _look(line, after_s=HEAD_WITHIN_S - 1)
+    assert not line.is_closing()
+    _look(line, after_s=LATE_S)
+    (answer,) = line.answers()
+    assert (answer.status, answer.headers["connection"]) == (408, "close")
+    assert "10 s" in json.loads(answer.body)["error"]["message"]
+    assert line.is_closing()
+
+
+async def test_whoever_connects_and_says_nothing_is_not_kept() -> None:
+    line = ServedLine(Surface(a_house()).app)
+    _look(line, after_s=LATE_S)
+    assert line.is_closing()
+
+
+async def test_between_two_requests_a_connection_may_rest() -> None:
+    line = ServedLine(Surface(a_house()).app)
+    line.send(asked())
+    assert [answer.status for answer in await line.until(1)] == [200]
+    _look(line, after_s=LATE_S)
+    assert not line.is_closing()
+
+
+async def test_a_second_head_that_does_not_come_ends_the_connection_too() -> None:
+    line = ServedLine(Surface(a_house()).app)
+    line.send(asked())
+    await line.until(1)
+    line.send(b"POST /v1/chat/compl")
+    _look(line, after_s=LATE_S)
+    assert [answer.status for answer in line.answers()] == [200, 408]
+    assert line.is_closing()
+
+
+async def test_a_body_that_is_slow_has_its_own_time() -> None:
+    line = ServedLine(Surface(a_house()).app)
+    whole = asked()
+    line.send(whole[:-5])
+    _look(line, after_s=LATE_S)
+    assert not line.is_closing()
+    line.send(whole[-5:])
+    assert [answer.status for answer in await line.until(1)] == [200]
+
+
+async def test_a_head_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+    line = ServedLine(Surface(a_house()).app)
+    line.send(b"POST /v1/chat/completions HTTP/1.1\r\n")
+    sent = 0
+    while not line.is_closing() and sent < 10 * HEAD_MOST_BYTES:
+        line.send(b"x-a: %b\r\n" % (b"a" * 1000))
+        sent += 1000
+    assert [answer.status for answer in line.answers()] == [431]
+    assert sent < HEAD_MOST_BYTES + 2000
+
+
+async def test_a_process_on_its_way_out_answers_and_ends_the_connection() -> None:
+    surface = Surface(a_house())
+    line = ServedLine(surface.app)
+    line.send(asked())
+    await line.until(1)
+    surface.admission.stops()
+    line.send(asked())
+    first, last = await line.until(2)
+    assert "connection" not in first.headers
+    assert (last.status, last.headers["connection"]) == (200, "close")
+    assert line.is_closing()
+
+
+async def test_whoever_has_just_connected_when_the_process_stops_is_still_answered() -> None:
+    surface = Surface(a_house())
+    new, rested = ServedLine(surface.app), ServedLine(surface.app)
+    rested.send(asked())
+    await rested.until(1)
+    surface.admission.stops()
+    for line in (new, rested):
+        line.protocol.shutdown()
+    assert rested.is_closing()
+    assert not new.is_closing()
+    new.send(asked())
+    assert [answer.status for answer in await new.until(1)] == [200]
+    assert new.is_closing()
+
+
+async def test_whoever_is_turned_away_is_told_when_to_come_back_and_not_all_at_once() -> None:
+    surface = Surface(a_house(), requests_most=1)
+    assert surface.admission.enter(at_s=0) is None
+    body = json.dumps(HELLO).encode()
+    waits = set()
+    for _ in range(40):
+        status, headers, answer = await surface.ask("POST", "/v1/chat/completions", body, key=KEY)
+        assert (status, json.loads(answer)["error"]["code"]) == (503, "overloaded")
+        waits.add(int(headers["retry-after"]))
+    assert waits == {1, 2, 3, 4}
+    assert surface.admission.shed == 40
+    surface.admission.leave()
+    assert (await surface.ask("POST", "/v1/chat/completions", body))[0] == 200
+    assert surface.admission.in_flight == 0
