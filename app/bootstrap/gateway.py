@@ -25,7 +25,7 @@ from app.bootstrap.policy_keeping import PolicyLog, check_start, open_policy, po
 from app.bootstrap.postgres import database_url
 from app.bootstrap.run_files import metrics_socket
 from app.bootstrap.serving import App, listening, run, serve, serve_in_processes, stop_on_signals
-from app.domain.errors import BreakevenError, PolicyInvalid, SetupError
+from app.domain.errors import PolicyInvalid, SetupError
 from app.domain.target import Target
 from app.flows.budgets_watch import watch_budgets
 from app.flows.gateway import Copy, Gateway
@@ -36,7 +36,6 @@ from app.flows.shadow import send_copies
 from app.flows.ship import drain, ship
 from app.live.admission import Admission
 from app.live.fleet import Fleet
-from app.live.keys import KnownKeys
 from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
 from app.live.retry_budget import RetryBudget
@@ -186,17 +185,7 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
         )
         ledger = PostgresLedgerBook(database)
         yield _Rooms(
-            app=seams.app(
-                _app(
-                    settings,
-                    gateway,
-                    keys=calling.known,
-                    admission=admission,
-                    ledger=ledger,
-                    refused=metrics.money.refused,
-                    readiness=lambda: _readiness(settings, spool, metrics, policy, admission),
-                )
-            ),
+            app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics)),
             gateway=gateway,
             money=our_money,
             alerts=alerts(settings, database, client, clock=clock, meter=metrics.money),
@@ -274,32 +263,31 @@ def _metrics(
 def _app(
     settings: Settings,
     gateway: Gateway,
-    *,
-    keys: KnownKeys,
+    calling: Callers,
     admission: Admission,
     ledger: PostgresLedgerBook,
-    refused: Callable[[BreakevenError], None],
-    readiness: Callable[[], Readiness],
+    spool: Spool,
+    metrics: PrometheusReadings,
 ) -> HotRoutes:
     rest = cold_app(
         ColdRooms(
             gateway=gateway,
-            keys=keys,
+            keys=calling.known,
             ledger=ledger,
             clock=gateway.clock,
-            readiness=readiness,
+            readiness=lambda: _readiness(settings, spool, metrics, gateway.policy, admission),
             report_bug=_report_bug,
         )
     )
     return HotRoutes(
         rest=rest,
         gateway=gateway,
-        keys=keys,
+        keys=calling.known,
         ids=RandomIds(),
         admission=admission,
         body_limit_bytes=settings.body_limit_mib * MIB,
         report_bug=_report_bug,
-        refused=refused,
+        refused=metrics.money.refused,
     )
 
 
