@@ -62,5 +62,8 @@ class Line:
         return max(0.0, (self.xy + self.weight * self.x * self.y) / square), 0.0
 
 
+NO_SAMPLES: Final = Line()
+
+
 def _is_sane(number: float) -> bool:
     return isfinite(number) and 0 <= number <= MOST

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Final
 
-from app.domain.capacity.line import MOST, Line
+from app.domain.capacity.line import MOST, NO_SAMPLES, Line
 
 #: Prompt tokens of one step (vLLM's default of `max_num_batched_tokens`).
 STEP_TOKENS: Final = 2048
@@ -102,9 +102,9 @@ class CurveFit:
     restarted, models swapped and machines shared."""
 
     #: Seconds of a decode step over the sequences in it.
-    steps: Line = Line()
+    steps: Line = NO_SAMPLES
     #: Seconds to the first token, less the step's, over the prompt tokens that were to be computed until then.
-    prefill: Line = Line()
+    prefill: Line = NO_SAMPLES
     output_tokens: float = 0.0
 
     def saw_step(self, *, sequences: float, step_s: float) -> CurveFit:

@@ -114,3 +114,11 @@ def test_what_is_assumed_of_an_unseen_answer_gives_way_to_anything_that_was_seen
     assert meter.read(at_s=1, worked=False, unseen=unseen).usage_source is UsageSource.NOTHING_SENT
     meter.saw_content(events=3, content_bytes=4, at_s=1)
     assert meter.read(at_s=1, unseen=unseen).usage_source is UsageSource.GATEWAY_ESTIMATE
+
+
+def test_whoever_waits_for_the_first_content_is_told_once() -> None:
+    meter, told = Meter(started_s=0.0, prompt_estimate=5), list[float]()
+    meter.tell_first(lambda: told.append(meter.last_content_s))
+    for at_s in (1.0, 2.0):
+        meter.saw_content(events=1, content_bytes=4, at_s=at_s)
+    assert told == [1.0]
