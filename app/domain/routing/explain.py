@@ -138,6 +138,7 @@ def _candidate_view(one: Candidate) -> dict[str, object]:
         "held_back": one.held_back,
         "expected_charge_usd": _usd(one.expected_charge),
         "cached_tokens": one.cached_tokens,
+        "predicted_ttft_ms": one.expected_ttft_ms,
         "marginal_charge_usd": _usd(one.marginal_charge),
         "waiting_charge_usd": _usd(one.waiting_charge),
         "seen": {
