@@ -34,6 +34,7 @@ from app.flows.prices import PricesInForce
 from app.flows.rates import keep_rates_fresh, refresh_rates
 from app.flows.shadow import send_copies
 from app.flows.ship import drain, ship
+from app.flows.watch_fleet import FleetWatch
 from app.live.admission import Admission
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
@@ -42,6 +43,7 @@ from app.live.retry_budget import RetryBudget
 from app.live.shadows import Shadows
 from app.ports import BooksAway, LedgerBook, Provider
 from app.providers.credentials import NamedCredentials
+from app.providers.engine_probe import HttpEngineProbe
 from app.providers.openai_native import OpenAiProvider
 from app.settings import MIB, Settings
 from app.storage.engine import Database
@@ -109,6 +111,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                         watch_loop(_lag_told(rooms, clock), clock=clock),
                         rooms.policy_keeper.keep(rooms.gateway.fleet),
                         watch_budgets(rooms.spend_book, rooms.gateway.budgets, rooms.gateway.policy, clock=clock),
+                        rooms.fleet_watch.keep(),
                         send_copies(rooms.gateway, ids=RandomIds(), report_bug=_report_bug),
                     )
                 ]
@@ -145,6 +148,7 @@ class _Rooms:
     database: Database
     metrics: PrometheusReadings
     policy_keeper: PolicyKeeper
+    fleet_watch: FleetWatch
 
 
 @contextlib.asynccontextmanager
@@ -198,6 +202,14 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
             database=database,
             metrics=metrics,
             policy_keeper=keeper,
+            fleet_watch=FleetWatch(
+                HttpEngineProbe(client, _credentials(settings), clock),
+                fleet,
+                policy,
+                clock=clock,
+                jitter=jitter,
+                notice=LOG.warning,
+            ),
         )
 
 

@@ -76,7 +76,10 @@ class WrittenLimits(Written):
     """`limits` of a target."""
 
     in_flight: InFlight | None = Field(
-        default=None, description="Most requests that one gateway process keeps there at once.", examples=[64]
+        default=None,
+        description="Most requests that may be there at once: of one gateway process, and of others too where the "
+        "engine tells its load.",
+        examples=[64],
     )
     waiting: Waiting | None = Field(
         default=None,

@@ -39,6 +39,7 @@ FilterName = Literal[
     "context",
     "data_class",
     "credential",
+    "model",
     "price",
     "circuit",
     "rate",
@@ -137,6 +138,9 @@ class WrittenTargetSeen(Written):
     )
     credential: Literal["present", "absent"] = Field(
         default="present", description="Whether its key is there.", examples=["absent"]
+    )
+    serves_instead: StrictStr = Field(
+        default="", description="The model that its engine serves in the place of the policy's.", examples=["llama"]
     )
     requests_left: Count | None = Field(default=None, description="Requests left of this minute's limit.", examples=[0])
     tokens_left: Count | None = Field(default=None, description="Tokens left of this minute's limit.", examples=[100])

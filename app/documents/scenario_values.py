@@ -87,6 +87,7 @@ def _seen(written: WrittenTargetSeen, at_rest: TargetSeen) -> TargetSeen:
         circuit=Circuit(written.circuit or "closed"),
         credential_present=written.credential == "present",
         rate_card=at_rest.rate_card if written.price == "known" else None,
+        serves_instead=written.serves_instead,
         waiting=written.waiting,
         saturation=_float(written.saturation),
         predicted_ttft_ms=_float(written.predicted_ttft_ms),

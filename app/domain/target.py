@@ -58,7 +58,7 @@ class Target:
     model: str
     can: frozenset[Capability]
     context_tokens: int | None = None
-    #: Most requests this process keeps in flight there; None: no limit.
+    #: Most requests kept in flight there, of this process and as far as the engine tells of others; None: no limit.
     in_flight_most: int | None = None
     #: Most requests that may wait there, in the engine's own queue, beyond those; None: not said.
     waiting_most: int | None = None
@@ -92,25 +92,38 @@ class TargetSeen:
     """A target as this process observes it at one moment."""
 
     in_flight: int = 0
+    #: Requests there that this process did not send, as the engine told last; 0 where it does not tell.
+    others: int = 0
     circuit: Circuit = Circuit.CLOSED
     #: The kind of fault that it rests after, or was probed for; empty: its circuit is closed.
     rests_after: str = ""
     #: Its circuit is open, yet it may be asked when nobody else can serve.
     is_last_resort: bool = False
     credential_present: bool = True
+    #: What it serves in the place of the policy's model, by the engine's own names; empty: nothing that is known of.
+    serves_instead: str = ""
     #: The price in force: from the policy, or computed from measured rates; None: not known.
     rate_card: RateCard | None = field(default=None)
     #: Requests that wait in the engine's own queue; None: not known.
     waiting: int | None = None
     #: How full it is, 0 to 1 and above when work queues; None: not known.
     saturation: float | None = None
-    #: Milliseconds to the first token that a request sent now has to expect; None: not known.
+    #: Milliseconds to the first token of a request sent now; None: not known. Without the prefill of its own prompt
+    #: where `prefill_tokens_per_s` is known, with an average one where not.
     predicted_ttft_ms: float | None = None
+    #: Prompt tokens computed in a second now, the decoding of others beside.
+    prefill_tokens_per_s: float | None = None
     #: Seconds since the engine's own signals were read; None: never.
     age_s: float | None = None
     #: What is left of this minute's limits; None: no limit.
     requests_left: int | None = None
     tokens_left: int | None = None
+
+    def expected_ttft_ms(self, *, prompt_tokens: int) -> float | None:
+        """Milliseconds to the first token of a request of which so many tokens have to be computed; None: not known."""
+        if self.predicted_ttft_ms is None or not self.prefill_tokens_per_s:
+            return self.predicted_ttft_ms
+        return round(self.predicted_ttft_ms + 1000 * prompt_tokens / self.prefill_tokens_per_s, 1)
 
     def recorded(self, *, prompt_tokens: int) -> TargetSeen:
         """As a record of a decision keeps it: of the price only what such a prompt costs there."""

@@ -43,6 +43,7 @@ class Visit:
             at_s=gateway.clock.monotonic_s(),
             prompt_tokens=draft.prompt_tokens,
             meter=attempt.meter,
+            streamed=draft.is_streamed,
         )
         gateway.readings.dispatched(target=attempt.target.name)
 
@@ -62,6 +63,7 @@ class Visit:
             answered=outcome is Outcome.COMPLETE,
             failure=failure,
             ttft_s=closed.ttft_s,
+            tpot_s=closed.tpot_s,
             usage=closed.usage,
             prompt_tokens=self._draft.prompt_tokens,
             meter=self.attempt.meter,
@@ -185,9 +187,9 @@ async def _next_target(
 
 
 def _resting(gateway: Gateway) -> set[str]:
-    """Targets whose circuits are open by now."""
+    """Targets that may not be asked by now: their circuits are open, or they turned out to serve another model."""
     view = gateway.fleet.view(at_s=gateway.clock.monotonic_s())
-    return {name for name, seen in view.items() if seen.circuit is Circuit.OPEN}
+    return {name for name, seen in view.items() if seen.circuit is Circuit.OPEN or seen.serves_instead}
 
 
 def _jitter(request_id: str) -> float:

@@ -109,6 +109,11 @@ class ReceiptDraft:
         """The prompt's estimate."""
         return self._facts.prompt_tokens
 
+    @property
+    def is_streamed(self) -> bool:
+        """The answer comes piece by piece."""
+        return self._facts.stream
+
     def begin_attempt(
         self, *, target: Target, price: RateCard, now_s: float, now_us: int, output_tokens_cap: int | None = None
     ) -> OpenAttempt:

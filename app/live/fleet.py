@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from math import inf
 
 from app.domain.errors import TargetFailure
@@ -11,10 +12,12 @@ from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
 from app.domain.routing.policy import Policy
-from app.domain.target import Circuit, Target, TargetSeen
+from app.domain.signals import EngineSignals
+from app.domain.target import Circuit, Hosting, Target, TargetSeen
 from app.domain.usage import Usage
 from app.live.circuits import IN_SERVICE, Circuits, Rest
 from app.live.rate_windows import RateWindow
+from app.live.target_load import NOTHING_TOLD, TargetLoad
 from app.ports.ledger import Compared, TargetSent
 
 #: The weight of the newest time to the first token in the smoothed one.
@@ -47,6 +50,8 @@ class Fleet:
         self._changed: set[str] = set()
         #: When time alone changes a view.
         self._due_s = inf
+        #: When a request was sent anywhere last.
+        self._entered_s = -inf
 
     def follow(self, policy: Policy) -> None:
         """Watch the targets of this policy: new ones start empty, known ones keep their counts, gone ones are dropped
@@ -57,6 +62,7 @@ class Fleet:
             place.credential_present = target.credential is None or self._has_credential(target.credential)
             place.rate_card = self._price(policy, target)
             place.limit(target)
+            place.learn(target)
             self._changed.add(target.name)
         self._circuits.follow({target.name: target.credential for target in policy.targets.values()})
         for name in [name for name in self._places if name not in policy.targets]:
@@ -87,15 +93,26 @@ class Fleet:
             self._changed.clear()
         return self._view
 
-    def entered(self, target: str, *, at_s: float, prompt_tokens: int = 0, meter: Meter | None = None) -> None:
+    def entered(
+        self,
+        target: str,
+        *,
+        at_s: float,
+        prompt_tokens: int = 0,
+        meter: Meter | None = None,
+        streamed: bool = False,
+    ) -> None:
         """A request is dispatched there, whose prompt has about so many tokens; `meter` hears what comes of it. A
         target that the policy has dropped since that request was admitted is counted until the request has left."""
+        self._entered_s = at_s
         place = self._places.get(target)
         if place is None:
             place = self._places[target] = _Place()
-        place.in_flight += 1
         if meter is not None:
             place.meters[meter] = None
+            if place.load is not None:
+                self._meets(place.load, target, place, meter, prompt_tokens=prompt_tokens, streamed=streamed, at_s=at_s)
+        place.in_flight += 1
         self._changed.add(target)
         if place.window is not None:
             place.window.sent(prompt_tokens=prompt_tokens, at_s=at_s)
@@ -111,6 +128,7 @@ class Fleet:
         answered: bool,
         failure: TargetFailure | None = None,
         ttft_s: float | None = None,
+        tpot_s: float | None = None,
         usage: Usage | None = None,
         prompt_tokens: int = 0,
         meter: Meter | None = None,
@@ -118,9 +136,13 @@ class Fleet:
         """A dispatched request ended: `answered` clears the record of failures, an unhealthy `failure` adds to it.
         Neither (the caller left) says nothing of the target. `meter` is the one that it entered with.
 
-        `ttft_s` is a streamed answer's. `usage` replaces `prompt_tokens`, the estimate that was given on entering.
+        `ttft_s` and `tpot_s` are a streamed answer's. `usage` replaces `prompt_tokens`, the estimate that was given on
+        entering.
         """
         place = self._places[target]
+        if place.load is not None and meter is not None:
+            seen = (ttft_s, tpot_s, usage) if answered else (None, None, None)
+            place.load.left(meter, in_flight=place.in_flight, ttft_s=seen[0], tpot_s=seen[1], usage=seen[2], at_s=at_s)
         place.in_flight -= 1
         self._changed.add(target)
         if answered and ttft_s is not None:
@@ -132,6 +154,25 @@ class Fleet:
         self._judge(target, place, at_s=at_s, answered=answered, failure=failure, meter=meter)
         if not place.is_followed:
             self._drop_if_idle(target)
+
+    def polled(self, target: str, signals: EngineSignals, *, ours: int) -> None:
+        """An engine told its load, while at most `ours` requests of this process were there."""
+        place = self._places.get(target)
+        if place is not None and place.load is not None:
+            place.load.polled(signals, ours=ours)
+            self._changed.add(target)
+            self._due_s = min(self._due_s, place.load.changes_after_s(at_s=signals.at_s))
+
+    def serves(self, target: str, *, instead: str) -> None:
+        """What an engine serves in the place of the policy's model; empty: that model."""
+        place = self._places.get(target)
+        if place is not None and place.serves_instead != instead:
+            place.serves_instead = instead
+            self._changed.add(target)
+
+    def is_busy(self, *, at_s: float, lately_s: float) -> bool:
+        """Anything is in flight, or was sent within the last `lately_s`."""
+        return at_s - self._entered_s < lately_s or any(place.in_flight for place in self._places.values())
 
     def sent(self, *, at_s: float) -> Mapping[str, TargetSent]:
         """What went to every target that has limits by the minute, within the last one."""
@@ -162,6 +203,28 @@ class Fleet:
     def resting(self) -> Mapping[str, bool]:
         """By target: whether it rested after failures when it was looked at last."""
         return {name: seen.circuit is Circuit.OPEN for name, seen in self._view.items()}
+
+    def _meets(
+        self,
+        load: TargetLoad,
+        target: str,
+        place: _Place,
+        meter: Meter,
+        *,
+        prompt_tokens: int,
+        streamed: bool,
+        at_s: float,
+    ) -> None:
+        """What a request meets there is kept with it, and its prompt counts until its first token comes."""
+        load.entered(meter, in_flight=place.in_flight, prompt_tokens=prompt_tokens, streamed=streamed, at_s=at_s)
+        if streamed:
+            meter.tell_first(partial(self._computed, target, load, meter))
+        else:
+            self._due_s = min(self._due_s, load.changes_after_s(at_s=at_s))
+
+    def _computed(self, target: str, load: TargetLoad, meter: Meter) -> None:
+        load.computed(meter)
+        self._changed.add(target)
 
     def _drop_if_idle(self, name: str) -> None:
         if not self._places[name].in_flight:
@@ -203,7 +266,7 @@ class Fleet:
             self._changed.add(name)
 
     def _grow_older(self, at_s: float) -> None:
-        """Forget speeds that are too old; mark those whose limits have room again; find out when to look next."""
+        """Forget speeds and loads that are too old, mark what has room again, and find out when to look next."""
         self._due_s = inf
         for name, place in self._places.items():
             if place.ttft_ms is not None:
@@ -215,6 +278,9 @@ class Fleet:
             if place.window is not None:
                 self._changed.add(name)
                 self._due_s = min(self._due_s, place.window.changes_after_s(at_s=at_s))
+            if place.load is not None:
+                self._changed.add(name)
+                self._due_s = min(self._due_s, place.load.grow_older(at_s=at_s))
 
     def _price(self, policy: Policy, target: Target) -> RateCard | None:
         usd_per_hour = policy.usd_per_hour(target)
@@ -233,10 +299,13 @@ class _Place:
         "credential_present",
         "in_flight",
         "is_followed",
+        "learned_of",
+        "load",
         "meters",
         "progressed_s",
         "rate_card",
         "rest",
+        "serves_instead",
         "ttft_ms",
         "ttft_until_s",
         "window",
@@ -256,6 +325,10 @@ class _Place:
         self.ttft_until_s = 0.0
         #: For targets with limits by the minute only.
         self.window: RateWindow | None = None
+        #: For self-hosted targets only.
+        self.load: TargetLoad | None = None
+        self.learned_of = ("", "", "")
+        self.serves_instead = ""
 
     def limit(self, target: Target) -> None:
         """Count for the target's limits, if it has any."""
@@ -265,6 +338,16 @@ class _Place:
         if self.window is None:
             self.window = RateWindow()
         self.window.follow(target)
+
+    def learn(self, target: Target) -> None:
+        """Learn how fast it is, if it is ours. What was learned stands until it is another engine or model."""
+        if target.hosting is not Hosting.SELF_HOSTED:
+            self.load = None
+            return
+        learned_of = (target.url, target.model, target.kind)
+        if self.load is None or self.learned_of != learned_of:
+            self.load, self.learned_of, self.serves_instead = TargetLoad(), learned_of, ""
+        self.load.limit(target.in_flight_most)
 
     def has_progressed_since(self, since_s: float) -> bool:
         """Something came from there since: an engine that is slow is not one that hangs."""
@@ -278,14 +361,22 @@ class _Place:
 
     def seen(self, *, at_s: float) -> TargetSeen:
         window = self.window
+        told = NOTHING_TOLD if self.load is None else self.load.told(in_flight=self.in_flight, at_s=at_s)
+        predicted_ms = self.ttft_ms if told.predicted_ttft_ms is None else told.predicted_ttft_ms
         return TargetSeen(
             in_flight=self.in_flight,
+            others=told.others,
             circuit=self.rest.circuit,
             rests_after=self.rest.cause,
             is_last_resort=self.rest.last_resort,
             credential_present=self.credential_present,
             rate_card=self.rate_card,
-            predicted_ttft_ms=None if self.ttft_ms is None else round(self.ttft_ms, 1),
+            serves_instead=self.serves_instead,
+            waiting=told.waiting,
+            saturation=told.saturation,
+            predicted_ttft_ms=None if predicted_ms is None else round(predicted_ms, 1),
+            prefill_tokens_per_s=told.prefill_tokens_per_s,
+            age_s=told.age_s,
             requests_left=None if window is None else window.requests_left(at_s=at_s),
             tokens_left=None if window is None else window.tokens_left(at_s=at_s),
         )

@@ -58,6 +58,7 @@ class PrometheusReadings:
         self._series: dict[tuple[object, ...], _Series] = {}
         self._dispatched: dict[str, int] = {}
         self._overhead = Histogram(names.OVERHEAD.buckets)
+        self._ttft_errors: dict[str, Histogram] = {}
         self._loop_lag = Histogram(names.LOOP_LAG.buckets)
         self._shipped = 0
         self._copies: dict[str, int] = {}
@@ -82,6 +83,8 @@ class PrometheusReadings:
         for attempt in attempts:
             series = self._of(facts, attempt)
             series.saw_attempt(attempt)
+        if attempts:
+            self._saw_prediction(receipt, attempts[0])
         if receipt.shadow_of is not None:
             # Its attempts are a target's work like any others; nobody's request was answered by it.
             self._copies[receipt.outcome.value] = self._copies.get(receipt.outcome.value, 0) + 1
@@ -117,6 +120,19 @@ class PrometheusReadings:
         ours = "".join(f"{line}\n" for line in self._lines())
         return ours.encode() + generate_latest(self._process)
 
+    def _saw_prediction(self, receipt: Receipt, first: Attempt) -> None:
+        """What was predicted when it was decided on, held against what came."""
+        candidates = receipt.decision.candidates
+        asked = next((one for one in candidates if one.target == first.target), None)
+        predicted_ms = None if asked is None else asked.expected_ttft_ms
+        if first.ttft_s is None or not predicted_ms:
+            return
+        errors = self._ttft_errors.get(first.target)
+        if errors is None:
+            name = first.target if len(self._ttft_errors) < self._most_series else "other"
+            errors = self._ttft_errors.setdefault(name, Histogram(names.TTFT_ERROR.buckets))
+        errors.saw(1000 * first.ttft_s / predicted_ms)
+
     def _of(self, facts: RequestFacts, attempt: Attempt | None) -> _Series:
         # Enumerations hash slowly, so the key holds plain values.
         chat = facts.endpoint is Endpoint.CHAT
@@ -145,6 +161,10 @@ class PrometheusReadings:
             yield from numbers(family, ((series.labels, value) for series in every if (value := count(series))))
         yield from numbers(names.DISPATCHED, _by_target(self._dispatched))
         yield from histograms(names.OVERHEAD, [("", self._overhead)])
+        yield from histograms(
+            names.TTFT_ERROR,
+            ((label_text(names.TTFT_ERROR.labels, (name,)), errors) for name, errors in self._ttft_errors.items()),
+        )
         yield from histograms(names.LOOP_LAG, [("", self._loop_lag)])
         yield from self._gauge_lines()
 

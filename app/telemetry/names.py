@@ -47,6 +47,7 @@ _EACH_TOKEN_BUCKETS: Final = (
 )
 _TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
 _OVERHEAD_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+_RATIO_BUCKETS: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 _LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 CLIENT_DURATION: Final = Family(
@@ -139,6 +140,13 @@ OVERHEAD: Final = Family(
     help="The gateway's own part of a request before its first dispatch.",
     type="histogram",
     buckets=_OVERHEAD_BUCKETS,
+)
+TTFT_ERROR: Final = Family(
+    name="breakeven_ttft_prediction_error_ratio",
+    help="Real over predicted time to the first token, of requests' first attempts: above 1 it came later.",
+    type="histogram",
+    labels=(TARGET,),
+    buckets=_RATIO_BUCKETS,
 )
 LOOP_LAG: Final = Family(
     name="breakeven_event_loop_lag_seconds",

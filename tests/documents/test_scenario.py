@@ -76,12 +76,13 @@ def test_everything_that_is_written_stands_on_the_facts() -> None:
 def test_everything_that_is_written_stands_on_the_fleet() -> None:
     fleet = (
         "{in_flight: 3, waiting: 2, saturation: 0.5, predicted_ttft_ms: 250, age_s: 1, circuit: half_open, "
-        "credential: absent, requests_left: 4, tokens_left: 5, price: unknown}"
+        "credential: absent, serves_instead: llama, requests_left: 4, tokens_left: 5, price: unknown}"
     )
     seen = only(one(f"{{model: chat, fleet: {{hosted: {fleet}}}}}")).fleet["hosted"]
     assert (seen.in_flight, seen.waiting, seen.saturation, seen.predicted_ttft_ms) == (3, 2, 0.5, 250.0)
     assert (seen.age_s, seen.circuit, seen.credential_present) == (1.0, Circuit.HALF_OPEN, False)
-    assert (seen.requests_left, seen.tokens_left, seen.rate_card) == (4, 5, None)
+    assert (seen.serves_instead, seen.requests_left, seen.tokens_left) == ("llama", 4, 5)
+    assert seen.rate_card is None
 
 
 def test_money_spilled_before_is_written_in_dollars() -> None:

@@ -3,10 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from app.domain.circuit import CONDUCT, REST_S, STRIKES_TO_OPEN
 from app.domain.errors import FaultKind, TargetFailure
 from app.domain.metering.meter import Meter
 from app.domain.pricing.self_host import MeasuredRates
+from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Circuit, Machine
 from app.domain.usage import Usage
 from app.live.fleet import TTFT_KNOWN_S, TTFT_WEIGHT, Fleet
@@ -266,3 +269,77 @@ def test_what_other_processes_sent_to_a_target_is_not_left_for_this_one() -> Non
     assert fleet.view(at_s=0.0)["limited"].requests_left == 3
     fleet.parted()
     assert fleet.view(at_s=0.0)["limited"].requests_left == 4
+
+
+def _taught(fleet: Fleet) -> None:
+    """Three answers of the target "home", each 100 tokens of prompt in 200 ms."""
+    for _ in range(3):
+        meter = Meter(started_s=0, prompt_estimate=100)
+        fleet.entered("home", at_s=0, prompt_tokens=100, meter=meter, streamed=True)
+        meter.saw_content(events=1, content_bytes=1, at_s=0.2)
+        usage = Usage(prompt=100, output=2)
+        fleet.left("home", at_s=1, answered=True, ttft_s=0.2, tpot_s=0.01, usage=usage, meter=meter)
+
+
+def test_a_taught_fleet_predicts_what_its_own_prompt_adds_too() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    _taught(fleet)
+    seen = fleet.view(at_s=1)["home"]
+    assert seen.prefill_tokens_per_s is not None
+    assert seen.predicted_ttft_ms is not None
+    assert seen.predicted_ttft_ms < 50
+    assert seen.expected_ttft_ms(prompt_tokens=100) == pytest.approx(200, rel=0.02)
+    assert (seen.expected_ttft_ms(prompt_tokens=1000) or 0) > 1500
+
+
+def test_a_prompt_counts_in_the_view_until_its_first_content_passes() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    _taught(fleet)
+    meter = Meter(started_s=2, prompt_estimate=0)
+    fleet.entered("home", at_s=2, prompt_tokens=10_000, meter=meter, streamed=True)
+    before = fleet.view(at_s=2)["home"].predicted_ttft_ms
+    meter.saw_content(events=1, content_bytes=1, at_s=3)
+    after = fleet.view(at_s=3)["home"].predicted_ttft_ms
+    assert before is not None
+    assert after is not None
+    assert before > 10_000
+    assert after < 100
+
+
+def test_another_model_at_the_same_name_has_everything_to_prove_again() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target()))
+    _taught(fleet)
+    fleet.serves("home", instead="llama")
+    assert fleet.view(at_s=1)["home"].serves_instead == "llama"
+    fleet.follow(a_policy(a_target(model="another")))
+    seen = fleet.view(at_s=1)["home"]
+    assert seen.prefill_tokens_per_s is None
+    assert seen.serves_instead == ""
+
+
+def test_a_view_without_news_is_the_same_view_and_grows_old_by_the_second() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    told = {SignalName.RUNNING: 3.0, SignalName.WAITING: 1.0}
+    fleet.polled("home", EngineSignals(at_s=10.0, numbers=told, missing={}), ours=0)
+    view = fleet.view(at_s=10.1)
+    assert (view["home"].others, view["home"].waiting, view["home"].age_s) == (4, 1, 0.0)
+    assert fleet.view(at_s=10.9) is view
+    assert fleet.view(at_s=11.0)["home"].age_s == 1.0
+    assert fleet.view(at_s=12.5)["home"].waiting is None
+
+
+def test_a_fleet_is_busy_while_anything_is_in_flight_or_was_sent_lately() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    assert not fleet.is_busy(at_s=0, lately_s=5)
+    fleet.entered("home", at_s=1)
+    assert fleet.is_busy(at_s=100, lately_s=5)
+    fleet.left("home", at_s=101, answered=True)
+    fleet.entered("home", at_s=102)
+    fleet.left("home", at_s=102, answered=True)
+    assert fleet.is_busy(at_s=106.9, lately_s=5)
+    assert not fleet.is_busy(at_s=107, lately_s=5)

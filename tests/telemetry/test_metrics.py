@@ -16,8 +16,8 @@ from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.routing.facts import Endpoint
-from app.domain.routing.plan import Refusal, RefusalReason
-from app.domain.target import Hosting
+from app.domain.routing.plan import Candidate, Plan, Refusal, RefusalReason
+from app.domain.target import Hosting, TargetSeen
 from app.domain.usage import Usage, UsageSource
 from app.flows.keys import BooksWatcher
 from app.flows.ship import ShippingWatcher
@@ -287,6 +287,7 @@ def test_every_family_on_the_page_of_names_is_exposed() -> None:
     subject.books_answered()
     subject.loop_lagged(0.0)
     subject.settled(a_receipt(an_attempt(number=2, usage_source=UsageSource.CHECKPOINT)))
+    subject.settled(_predicted(100.0, ttft_s=0.1))
     subject.money.budgets_used({"all": 0.5})
     subject.money.refused(BudgetExceeded("no room", budget="all", resets_at=NOON))
     subject.money.refused(RateLimited("slowly", limit="key requests"))
@@ -342,3 +343,36 @@ def test_edits_of_the_policy_are_counted_by_what_became_of_them() -> None:
     assert value(seen, "breakeven_policy_reloads_total", result="accepted") == 1
     assert value(seen, "breakeven_policy_reloads_total", result="refused") == 2
     assert value(seen, "breakeven_policy_refused") == 1
+
+
+def _predicted(ms: float | None, *, ttft_s: float | None, target: str = "home") -> Receipt:
+    candidate = Candidate(target=target, rejected=None, place=0, seen=TargetSeen(predicted_ttft_ms=ms))
+    plan = Plan(rule="r", prefer="listed", order=(target,), candidates=(candidate,))
+    return a_receipt(an_attempt(target=target, ttft_s=ttft_s), decision=plan)
+
+
+def test_the_error_of_a_prediction_is_real_over_predicted() -> None:
+    subject = readings()
+    for ms in (100.0, 200.0, 400.0):
+        subject.settled(_predicted(ms, ttft_s=0.2))
+    seen = scraped(subject)
+    error = names.TTFT_ERROR.name
+    assert value(seen, f"{error}_count", target="home") == 3
+    assert value(seen, f"{error}_sum", target="home") == pytest.approx(2 + 1 + 0.5)
+    assert value(seen, f"{error}_bucket", target="home", le="1.0") == 2
+
+
+@pytest.mark.parametrize(("ms", "ttft_s"), [(None, 0.2), (0.0, 0.2), (100.0, None)])
+def test_without_a_prediction_or_a_first_token_there_is_no_error(ms: float | None, ttft_s: float | None) -> None:
+    subject = readings()
+    subject.settled(_predicted(ms, ttft_s=ttft_s))
+    assert value(scraped(subject), f"{names.TTFT_ERROR.name}_count") == 0
+
+
+def test_more_targets_than_series_are_counted_together() -> None:
+    subject = PrometheusReadings(Gauges(policy_digest=lambda: "0123456789abcdef"), most_series=1)
+    for target in ("one", "two", "three", "one"):
+        subject.settled(_predicted(100.0, ttft_s=0.1, target=target))
+    seen = scraped(subject)
+    assert value(seen, f"{names.TTFT_ERROR.name}_count", target="one") == 2
+    assert value(seen, f"{names.TTFT_ERROR.name}_count", target="other") == 2

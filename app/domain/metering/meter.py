@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 
@@ -29,6 +30,7 @@ class Meter:
         "_started_s",
         "_usage",
         "_usage_is_final",
+        "_when_first",
     )
 
     def __init__(self, *, started_s: float, prompt_estimate: int, limits: UsageLimits | None = None) -> None:
@@ -43,6 +45,7 @@ class Meter:
         self._usage_is_final = True
         self._reported_events = 0
         self._reported_bytes = 0
+        self._when_first: Callable[[], None] | None = None
 
     @property
     def started_s(self) -> float:
@@ -59,11 +62,17 @@ class Meter:
         """Events with content seen so far."""
         return self._content_events
 
+    def tell_first(self, told: Callable[[], None]) -> None:
+        """Call `told` once the first content passes: one listener, and none for what is not streamed."""
+        self._when_first = told
+
     def saw_content(self, *, events: int, content_bytes: int, at_s: float) -> None:
         """`events` events with content passed at `at_s`, holding about `content_bytes` bytes of text together."""
+        self._last_s = at_s
         if self._first_s is None:
             self._first_s = at_s
-        self._last_s = at_s
+            if self._when_first is not None:
+                self._when_first()
         self._content_events += events
         self._content_bytes += content_bytes
 

@@ -84,7 +84,7 @@ def _judged(rule: Rule, facts: RequestFacts, snapshot: Snapshot) -> list[Contend
     for name in rule.use:
         target = snapshot.policy.targets[name]
         seen = snapshot.fleet.get(name, UNSEEN)
-        contender = Contender(target, seen)
+        contender = Contender(target, seen, prompt_tokens=facts.prompt_tokens)
         for filter_name, reason_to_reject in filters:
             reason = reason_to_reject(facts, target, seen)
             if reason is not None:
@@ -149,6 +149,7 @@ def _estimate(contenders: Sequence[Contender], facts: RequestFacts, route: Route
         if one.target.name == home:
             usage = expected_usage(facts=facts, route=route, cached_tokens=facts.prefix_tokens)
             one.cached_tokens = usage.cached
+            one.predicted_ttft_ms = one.seen.expected_ttft_ms(prompt_tokens=facts.prompt_tokens - usage.cached)
         if one.seen.rate_card is not None:
             one.expected_charge = charge(usage=usage, price=one.seen.rate_card)
             one.seen = one.seen.recorded(prompt_tokens=facts.prompt_tokens)
@@ -167,6 +168,7 @@ def _candidates(contenders: Sequence[Contender], order: Sequence[str]) -> tuple[
             marginal_charge=one.marginal_charge,
             waiting_charge=one.waiting_charge,
             place=places.get(one.target.name),
+            predicted_ttft_ms=None if one.seen.prefill_tokens_per_s is None else one.predicted_ttft_ms,
             seen=one.seen,
         )
         for one in contenders

@@ -74,8 +74,8 @@ def _sentence(one: Candidate, decision: Plan | Refusal) -> str:
 
 def _figures(one: Candidate, decision: Plan | Refusal) -> Iterator[str]:
     yield f"{one.seen.in_flight} in flight"
-    if one.seen.predicted_ttft_ms is not None:
-        yield f"first token predicted after {one.seen.predicted_ttft_ms:.0f} ms"
+    if one.expected_ttft_ms is not None:
+        yield f"first token predicted after {one.expected_ttft_ms:.0f} ms"
     if one.expected_charge is not None:
         cached = f" with {one.cached_tokens} prompt tokens cached" if one.cached_tokens else ""
         yield f"expected charge ${shown(one.expected_charge)}{cached}"
@@ -138,6 +138,7 @@ def _candidate_view(one: Candidate) -> dict[str, object]:
         "held_back": one.held_back,
         "expected_charge_usd": _usd(one.expected_charge),
         "cached_tokens": one.cached_tokens,
+        "predicted_ttft_ms": one.expected_ttft_ms,
         "marginal_charge_usd": _usd(one.marginal_charge),
         "waiting_charge_usd": _usd(one.waiting_charge),
         "seen": {

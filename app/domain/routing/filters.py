@@ -58,6 +58,15 @@ def credential_is_there(facts: RequestFacts, target: Target, seen: TargetSeen) -
     return None if seen.credential_present else f"its credential {target.credential} is not set"
 
 
+def serves_the_model(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
+    """The engine there is not known to serve something else."""
+    if not seen.serves_instead:
+        return None
+    return (
+        f"it serves {seen.serves_instead}, not {target.model}: start that model there, or name this one in the policy"
+    )
+
+
 def price_is_known(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
     """A price is in force; an unknown price is never taken for zero."""
     if seen.rate_card is not None:
@@ -91,10 +100,11 @@ def within_its_rate_limits(facts: RequestFacts, target: Target, seen: TargetSeen
 
 
 def has_room(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
-    """Fewer requests are in flight there than its limit."""
-    if target.in_flight_most is None or seen.in_flight < target.in_flight_most:
+    """Fewer requests are in flight there than its limit, those of others counted as far as the engine tells of them."""
+    if target.in_flight_most is None or seen.in_flight + seen.others < target.in_flight_most:
         return None
-    return f"{seen.in_flight} requests are in flight and its limit is {target.in_flight_most}"
+    others = f" beside {seen.others} of others" if seen.others else ""
+    return f"{seen.in_flight} requests are in flight{others} and its limit is {target.in_flight_most}"
 
 
 def has_a_place_in_its_queue(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
@@ -103,8 +113,9 @@ def has_a_place_in_its_queue(facts: RequestFacts, target: Target, seen: TargetSe
     if target.waiting_most is None:
         return None
     places = target.in_flight_most
-    waiting = max(seen.waiting or 0, 0 if places is None else seen.in_flight - places)
-    would_wait = waiting > 0 or (places is not None and seen.in_flight >= places)
+    in_flight = seen.in_flight + seen.others
+    waiting = max(seen.waiting or 0, 0 if places is None else in_flight - places)
+    would_wait = waiting > 0 or (places is not None and in_flight >= places)
     if not would_wait or waiting < target.waiting_most:
         return None
     return f"{waiting} requests wait there and its limit is {target.waiting_most}"
@@ -117,6 +128,7 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     ("context", context_fits),
     ("data_class", may_see_the_data),
     ("credential", credential_is_there),
+    ("model", serves_the_model),
     ("price", price_is_known),
     ("circuit", circuit_lets_through),
     ("rate", within_its_rate_limits),

@@ -49,7 +49,10 @@ def names_for_conditions(facts: RequestFacts, *, route: Route, snapshot: Snapsho
         },
     }
     if route.reads_fleet:
-        names["fleet"] = {name: target_names(snapshot.fleet.get(name, UNSEEN)) for name in route.reads_fleet}
+        names["fleet"] = {
+            name: target_names(snapshot.fleet.get(name, UNSEEN), prompt_tokens=facts.prompt_tokens)
+            for name in route.reads_fleet
+        }
     if route.reads_budgets:
         names["budget"] = {
             name: budget_names(snapshot.budgets[name]) for name in route.reads_budgets if name in snapshot.budgets
@@ -57,14 +60,14 @@ def names_for_conditions(facts: RequestFacts, *, route: Route, snapshot: Snapsho
     return names
 
 
-def target_names(seen: TargetSeen) -> Mapping[str, object]:
-    """The fields of `fleet["…"]` that are known."""
+def target_names(seen: TargetSeen, *, prompt_tokens: int = 0) -> Mapping[str, object]:
+    """The fields of `fleet["…"]` that are known, as a request with such a prompt finds them."""
     names = {
         "in_flight": seen.in_flight,
         "circuit": seen.circuit.value,
         "waiting": seen.waiting,
         "saturation": seen.saturation,
-        "predicted_ttft_ms": seen.predicted_ttft_ms,
+        "predicted_ttft_ms": seen.expected_ttft_ms(prompt_tokens=prompt_tokens),
         "age_s": seen.age_s,
     }
     return {name: value for name, value in names.items() if value is not None}

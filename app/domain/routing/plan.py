@@ -41,7 +41,14 @@ class Candidate:
     waiting_charge: Nanodollars | None = None
     #: Position in the plan, from 0; None when rejected.
     place: int | None = None
+    #: Milliseconds to the first token with the prefill of this request's own prompt; None: what was seen says it all.
+    predicted_ttft_ms: float | None = None
     seen: TargetSeen
+
+    @property
+    def expected_ttft_ms(self) -> float | None:
+        """What was predicted of this request there; None: nothing."""
+        return self.seen.predicted_ttft_ms if self.predicted_ttft_ms is None else self.predicted_ttft_ms
 
 
 @quickly_made

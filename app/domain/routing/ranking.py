@@ -24,15 +24,19 @@ class Contender:
         "filter",
         "held_back",
         "marginal_charge",
+        "predicted_ttft_ms",
         "rejected",
         "seen",
         "target",
         "waiting_charge",
     )
 
-    def __init__(self, target: Target, seen: TargetSeen) -> None:
+    def __init__(self, target: Target, seen: TargetSeen, *, prompt_tokens: int = 0) -> None:
+        """`prompt_tokens` are the request's, all of them to be computed there."""
         self.target = target
         self.seen = seen
+        #: Of this request, its own prompt's prefill included.
+        self.predicted_ttft_ms = seen.expected_ttft_ms(prompt_tokens=prompt_tokens)
         self.rejected: str | None = None
         self.filter: str | None = None
         self.held_back: str | None = None
@@ -92,7 +96,7 @@ def _ranked(contenders: Sequence[Contender], *, rule: Rule, facts: RequestFacts,
             return _by(None, contenders, home=home)
         case Preference.FASTEST:
             # One whose speed is not known comes after all whose speed is.
-            times_ms = [one.seen.predicted_ttft_ms for one in contenders]
+            times_ms = [one.predicted_ttft_ms for one in contenders]
             return _by([inf if ms is None else ms for ms in times_ms], contenders, home=home)
         case Preference.BALANCED:
             return _by(_scores(contenders, rule=rule), contenders, home=home)
@@ -120,7 +124,7 @@ def _score(passed: Sequence[Contender]) -> None:
 
 def _scores(contenders: Sequence[Contender], *, rule: Rule) -> Sequence[float]:
     """Those held back are scored apart: their slowness says nothing of a target whose speed is not known."""
-    times_ms = [one.seen.predicted_ttft_ms for one in contenders]
+    times_ms = [one.predicted_ttft_ms for one in contenders]
     scores = []
     for one, waiting in zip(contenders, waiting_charges(times_ms, per_second=rule.per_second), strict=True):
         one.waiting_charge = waiting

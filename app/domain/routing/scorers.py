@@ -106,7 +106,7 @@ def _likely_to_displace_ppm(target: Target, seen: TargetSeen) -> int:
     if seen.saturation is not None:
         full_ppm = round(seen.saturation * _MILLION)
     elif target.in_flight_most:
-        full_ppm = seen.in_flight * _MILLION // target.in_flight_most
+        full_ppm = (seen.in_flight + seen.others) * _MILLION // target.in_flight_most
     else:
         return 0
     return min(max(full_ppm - _CROWDED_PPM, 0) * _MILLION // (_MILLION - _CROWDED_PPM), _MILLION)

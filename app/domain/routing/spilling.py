@@ -27,7 +27,7 @@ def hold_back_the_slow(contenders: Sequence[Contender], *, spill: Spill) -> None
     if limit_ms is None:
         return
     for one in contenders:
-        ms = one.seen.predicted_ttft_ms
+        ms = one.predicted_ttft_ms
         slow = ms is not None and ms > limit_ms and one.target.hosting is Hosting.SELF_HOSTED
         if slow and one.rejected is None:
             one.filter = "spill"

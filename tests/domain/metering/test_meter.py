@@ -130,3 +130,11 @@ def test_half_of_a_whole_answer_counts_only_where_it_is_more_than_what_is_assume
     meter.saw_whole(body_bytes=came_bytes)
     read = meter.read(at_s=1, unseen=(64, UsageSource.HOLD))
     assert (read.usage.output, read.usage_source) == (output, source)
+
+
+def test_whoever_waits_for_the_first_content_is_told_once() -> None:
+    meter, told = Meter(started_s=0.0, prompt_estimate=5), list[float]()
+    meter.tell_first(lambda: told.append(meter.last_content_s))
+    for at_s in (1.0, 2.0):
+        meter.saw_content(events=1, content_bytes=4, at_s=at_s)
+    assert told == [1.0]

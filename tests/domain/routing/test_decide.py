@@ -13,6 +13,7 @@ from app.domain.routing.decide import decide
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.plan import Plan, Refusal, RefusalReason
 from app.domain.routing.policy import Preference, Rule, Shadow
+from app.domain.routing.replay import replayed
 from app.domain.routing.snapshot import Snapshot
 from app.domain.target import Capability, Circuit, TargetSeen
 from tests.makers import CARD, CHEAP, a_caller, a_route, a_snapshot, a_target, some_facts
@@ -69,6 +70,7 @@ def test_each_filter_rejects_what_it_is_for_and_names_its_figures() -> None:
         "endpoint": (a_target(can=frozenset({Capability.COMPLETIONS})), TargetSeen(rate_card=CARD)),
         "context": (a_target(context_tokens=899), TargetSeen(rate_card=CARD)),
         "credential": (a_target(credential="env:X"), TargetSeen(rate_card=CARD, credential_present=False)),
+        "model": (a_target(), TargetSeen(rate_card=CARD, serves_instead="llama")),
         "price": (a_target(rate_card=None), TargetSeen()),
         "circuit": (a_target(), TargetSeen(rate_card=CARD, circuit=Circuit.OPEN)),
         "room": (a_target(in_flight_most=1), TargetSeen(rate_card=CARD, in_flight=1)),
@@ -201,3 +203,47 @@ def test_the_same_question_has_the_same_answer_and_loses_no_candidate(
         assert set(first.order) == free
         if prefer is Preference.LISTED:
             assert list(first.order) == [name for name in names if name in free]
+
+
+#: Predicted to begin after 100 ms, and to read a token a millisecond.
+READS = TargetSeen(rate_card=CARD, predicted_ttft_ms=100.0, prefill_tokens_per_s=1000.0)
+
+
+def test_a_prediction_counts_the_requests_own_prompt_and_the_plan_says_it() -> None:
+    plan = decide(some_facts(prompt_tokens=900), a_snapshot(home=READS))
+    assert isinstance(plan, Plan)
+    assert plan.candidates[0].expected_ttft_ms == 1000.0
+    assert plan.candidates[0].seen == READS
+
+
+def test_a_prediction_without_a_rate_of_prefill_is_the_same_for_every_prompt() -> None:
+    seen = TargetSeen(rate_card=CARD, predicted_ttft_ms=100.0)
+    plan = decide(some_facts(prompt_tokens=900), a_snapshot(home=seen))
+    assert isinstance(plan, Plan)
+    assert plan.candidates[0].predicted_ttft_ms is None
+    assert plan.candidates[0].expected_ttft_ms == 100.0
+
+
+def test_the_fastest_for_a_long_prompt_is_another_than_for_a_short_one() -> None:
+    route = a_route(
+        "near", "strong", rules=(Rule(name="r", when=None, use=("near", "strong"), prefer=Preference.FASTEST),)
+    )
+    strong = TargetSeen(rate_card=CARD, predicted_ttft_ms=300.0, prefill_tokens_per_s=10_000.0)
+    snapshot = a_snapshot(a_target("near"), a_target("strong"), route=route, near=READS, strong=strong)
+    orders = [decide(some_facts(prompt_tokens=tokens), snapshot) for tokens in (10, 2000)]
+    assert [plan.order for plan in orders if isinstance(plan, Plan)] == [("near", "strong"), ("strong", "near")]
+
+
+def test_a_target_that_others_filled_has_no_room() -> None:
+    target = a_target(in_flight_most=4)
+    full = decide(some_facts(), a_snapshot(target, home=TargetSeen(rate_card=CARD, in_flight=1, others=3)))
+    assert isinstance(full, Refusal)
+    assert "1 requests are in flight beside 3 of others and its limit is 4" in full.message
+    assert isinstance(decide(some_facts(), a_snapshot(target, home=TargetSeen(rate_card=CARD, others=3))), Plan)
+
+
+def test_a_decision_on_predictions_replays_from_its_receipt() -> None:
+    facts, snapshot = some_facts(prompt_tokens=900), a_snapshot(home=READS)
+    decision = decide(facts, snapshot)
+    at_us = int(snapshot.at.timestamp() * 1e6)
+    assert replayed(facts, decision, at_us=at_us, policy=snapshot.policy) == decision

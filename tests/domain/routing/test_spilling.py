@@ -122,3 +122,11 @@ def test_what_another_rule_spent_is_not_this_rules() -> None:
     plan = decide(some_facts(), other)
     assert isinstance(plan, Plan)
     assert set(plan.order) == {"ours", "theirs"}
+
+
+@pytest.mark.parametrize(("prompt_tokens", "is_held_back"), [(10, False), (2000, True)])
+def test_a_long_prompt_spills_where_a_short_one_does_not(prompt_tokens: int, is_held_back: bool) -> None:
+    seen = TargetSeen(rate_card=CARD, predicted_ttft_ms=100.0, prefill_tokens_per_s=1000.0)
+    one = Contender(a_target(), seen, prompt_tokens=prompt_tokens)
+    hold_back_the_slow([one], spill=Spill(predicted_ttft_ms=1500))
+    assert (one.filter == "spill") is is_held_back

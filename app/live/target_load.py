@@ -1,0 +1,209 @@
+"""What a self-hosted target has to do now, and how fast it is: own counts are exact, the engine tells the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, inf
+from typing import Final
+
+from app.domain.capacity.service_curve import IDLE, CurveFit, Load, ServiceCurve, places
+from app.domain.metering.meter import Meter
+from app.domain.signals import EngineSignals, SignalName
+from app.domain.usage import Usage
+
+#: Signals that are older count for nothing: four polls were missed.
+SIGNALS_KNOWN_S: Final = 2.0
+#: A curve that no first token confirmed for so long predicts nothing, so that a target that rules left because it was
+#: predicted to be slow is asked again.
+CURVE_KNOWN_S: Final = 300.0
+#: How long a prompt that is not streamed is taken to be computed where nothing is predicted.
+PREFILL_USUALLY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a view shows of it. Times in milliseconds, as `TargetSeen` has them."""
+
+    others: int = 0
+    waiting: int | None = None
+    saturation: float | None = None
+    predicted_ttft_ms: float | None = None
+    prefill_tokens_per_s: float | None = None
+    age_s: float | None = None
+
+
+NOTHING_TOLD: Final = Told()
+
+
+class TargetLoad:
+    """Belongs to one target. Times are those of the monotonic clock."""
+
+    __slots__ = (
+        "_computing",
+        "_computing_until_s",
+        "_curve",
+        "_curve_until_s",
+        "_fit",
+        "_in_flight_most",
+        "_met",
+        "_numbers",
+        "_others",
+        "_prefill_tokens",
+        "_read_s",
+    )
+
+    def __init__(self) -> None:
+        self._in_flight_most: int | None = None
+        self._fit = CurveFit()
+        self._curve: ServiceCurve | None = None
+        self._curve_until_s = -inf
+        #: By request in flight: what it met when it was sent.
+        self._met: dict[Meter, Load] = {}
+        #: By request whose first token has not come: tokens of its prompt.
+        self._computing: dict[Meter, int] = {}
+        #: Of those that are not streamed, whose first token nobody sees: until when they count.
+        self._computing_until_s: dict[Meter, float] = {}
+        self._prefill_tokens = 0
+        self._numbers: dict[SignalName, float] = {}
+        self._read_s: float | None = None
+        self._others = 0
+
+    def limit(self, in_flight_most: int | None) -> None:
+        """The policy's limit stands for the engine's places where the engine does not tell them."""
+        self._in_flight_most = in_flight_most
+
+    # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def entered(self, meter: Meter, *, in_flight: int, prompt_tokens: int, streamed: bool, at_s: float) -> None:
+        """A request goes there while `in_flight` others of ours are under way."""
+        load = self._load(in_flight, at_s=at_s)
+        self._met[meter] = load
+        self._computing[meter] = prompt_tokens
+        self._prefill_tokens += prompt_tokens
+        if not streamed:
+            curve = self._curve_at(at_s)
+            takes_s = PREFILL_USUALLY_S if curve is None else curve.ttft_s(load, prompt_tokens=prompt_tokens)
+            self._computing_until_s[meter] = at_s + takes_s
+
+    def computed(self, meter: Meter) -> None:
+        """Its prompt is computed: its first token came. Nothing when that was known."""
+        self._prefill_tokens -= self._computing.pop(meter, 0)
+        self._computing_until_s.pop(meter, None)
+
+    def left(
+        self,
+        meter: Meter,
+        *,
+        in_flight: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        usage: Usage | None,
+        at_s: float,
+    ) -> None:
+        """It ended, while `in_flight` of ours were under way, itself among them. Times and usage: a whole answer's."""
+        self.computed(meter)
+        met = self._met.pop(meter, None)
+        if met is None or usage is None:
+            return
+        self._fit = self._fit.saw_output(tokens=usage.output)
+        if tpot_s is not None:
+            now = self._load(in_flight, at_s=at_s)
+            sequences = (_working(met.in_flight + 1, met) + _working(now.in_flight, now)) / 2
+            self._fit = self._fit.saw_step(sequences=sequences, step_s=tpot_s)
+        if ttft_s is not None:
+            computed_tokens = usage.prompt - usage.cached
+            self._fit = self._fit.saw_first_token(load=met, computed_tokens=computed_tokens, ttft_s=ttft_s)
+            self._curve_until_s = at_s + CURVE_KNOWN_S
+        self._curve = self._fit.curve
+
+    # ── the engine's word ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def polled(self, signals: EngineSignals, *, ours: int) -> None:
+        """The engine told its load, of which at most `ours` requests are ours. One that told nothing only grows old."""
+        numbers = dict(signals.numbers)
+        if not numbers:
+            return
+        total = int(numbers.get(SignalName.RUNNING, 0) + numbers.get(SignalName.WAITING, 0))
+        self._others = max(0, total - ours)
+        self._saw_steps(numbers)
+        self._numbers, self._read_s = numbers, signals.at_s
+
+    def _saw_steps(self, numbers: dict[SignalName, float]) -> None:
+        """What passed since the last poll says how long steps take: the first pair of counters that the engine has."""
+        before = self._numbers
+        running = before.get(SignalName.RUNNING, 0.0), numbers.get(SignalName.RUNNING, 0.0)
+        for sum_s, count in _STEPS:
+            if count in before and count in numbers and sum_s in before and sum_s in numbers:
+                tokens, took_s = numbers[count] - before[count], numbers[sum_s] - before[sum_s]
+                if tokens > 0 and took_s > 0 and min(running) >= 1:
+                    self._fit = self._fit.saw_step(sequences=sum(running) / 2, step_s=took_s / tokens)
+                    self._curve = self._fit.curve
+                return
+
+    # ── what follows ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def told(self, *, in_flight: int, at_s: float) -> Told:
+        """All of it, at `at_s`, with `in_flight` of ours under way."""
+        load, is_known = self._load(in_flight, at_s=at_s), self._is_known(at_s)
+        curve = self._curve_at(at_s)
+        token_s = 0.0 if curve is None else curve.token_s(load)
+        waiting = self._numbers.get(SignalName.WAITING) if is_known else None
+        return Told(
+            others=self._others if is_known else 0,
+            waiting=None if waiting is None else int(waiting),
+            saturation=round(load.in_flight / load.places, 3) if is_known and load.places else None,
+            predicted_ttft_ms=None if curve is None else round(1000 * curve.ttft_s(load), 1),
+            prefill_tokens_per_s=round(1 / token_s, 1) if token_s > _LEAST_S else None,
+            age_s=None if self._read_s is None else float(max(0, floor(at_s - self._read_s))),
+        )
+
+    def grow_older(self, *, at_s: float) -> float:
+        """Let go of what time alone ends; the moment at which it changes something next."""
+        for meter in [meter for meter, until_s in self._computing_until_s.items() if at_s >= until_s]:
+            self.computed(meter)
+        return self.changes_after_s(at_s=at_s)
+
+    def changes_after_s(self, *, at_s: float) -> float:
+        """When time alone changes what is told."""
+        due_s = min(self._computing_until_s.values(), default=inf)
+        if self._curve is not None and at_s < self._curve_until_s:
+            due_s = min(due_s, self._curve_until_s)
+        if self._read_s is not None:
+            due_s = min(due_s, self._read_s + floor(at_s - self._read_s) + 1)
+        return due_s
+
+    def _load(self, in_flight: int, *, at_s: float) -> Load:
+        if not self._is_known(at_s):
+            if not in_flight and self._in_flight_most is None:
+                return IDLE
+            return Load(in_flight=in_flight, prefill_tokens=self._prefill_tokens, places=self._in_flight_most)
+        slots, running = self._numbers.get(SignalName.SLOTS), self._numbers.get(SignalName.RUNNING)
+        waiting = self._numbers.get(SignalName.WAITING, 0)
+        return Load(
+            in_flight=in_flight + self._others,
+            prefill_tokens=self._prefill_tokens,
+            places=places(
+                slots=self._in_flight_most if not slots else int(slots),
+                running=None if running is None else int(running),
+                waiting=int(waiting),
+            ),
+        )
+
+    def _is_known(self, at_s: float) -> bool:
+        return self._read_s is not None and at_s - self._read_s < SIGNALS_KNOWN_S
+
+    def _curve_at(self, at_s: float) -> ServiceCurve | None:
+        return self._curve if at_s < self._curve_until_s else None
+
+
+def _working(in_flight: int, load: Load) -> int:
+    """How many of those in flight are in a step."""
+    return in_flight if load.places is None else min(in_flight, load.places)
+
+
+_STEPS: Final = (
+    (SignalName.ITL_SUM_S, SignalName.ITL_COUNT),
+    (SignalName.TPOT_SUM_S, SignalName.TPOT_COUNT),
+)
+#: A prompt token that takes less is not told apart from nothing.
+_LEAST_S: Final = 1e-9

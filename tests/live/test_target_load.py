@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import pytest
+
+from app.domain.capacity.service_curve import Load, ServiceCurve
+from app.domain.metering.meter import Meter
+from app.domain.signals import EngineSignals, SignalName
+from app.domain.usage import Usage
+from app.live.target_load import CURVE_KNOWN_S, PREFILL_USUALLY_S, SIGNALS_KNOWN_S, TargetLoad
+
+#: What the engine of these tests really is.
+ENGINE = ServiceCurve(step_s=0.01, step_per_sequence_s=0.001, prefill_s_per_token=0.001, overhead_s=0.05)
+
+
+def _meter(at_s: float = 0.0) -> Meter:
+    return Meter(started_s=at_s, prompt_estimate=0)
+
+
+def _told(at_s: float, **numbers: float) -> EngineSignals:
+    return EngineSignals(at_s=at_s, numbers={SignalName(name): told for name, told in numbers.items()}, missing={})
+
+
+def _enter(load: TargetLoad, *, in_flight: int = 0, tokens: int = 100, streamed: bool = True, at_s: float = 0) -> Meter:
+    meter = _meter(at_s)
+    load.entered(meter, in_flight=in_flight, prompt_tokens=tokens, streamed=streamed, at_s=at_s)
+    return meter
+
+
+def _answer(load: TargetLoad, *, in_flight: int, tokens: int, at_s: float = 0) -> None:
+    """One request that the engine of these tests answers, beside others."""
+    meter = _enter(load, in_flight=in_flight, tokens=tokens, at_s=at_s)
+    met = Load(in_flight=in_flight, prefill_tokens=0)
+    load.left(
+        meter,
+        in_flight=in_flight + 1,
+        ttft_s=ENGINE.ttft_s(met, prompt_tokens=tokens),
+        tpot_s=ENGINE.step_with_s(in_flight + 1),
+        usage=Usage(prompt=tokens, output=20),
+        at_s=at_s,
+    )
+
+
+def _learned() -> TargetLoad:
+    load = TargetLoad()
+    for in_flight, tokens in ((0, 100), (3, 900), (7, 400), (1, 2000)) * 10:
+        _answer(load, in_flight=in_flight, tokens=tokens)
+    return load
+
+
+def test_nothing_is_told_of_a_target_that_nothing_is_known_of() -> None:
+    told = TargetLoad().told(in_flight=5, at_s=9)
+    assert told.predicted_ttft_ms is None
+    assert told.prefill_tokens_per_s is None
+    assert told.waiting is None
+    assert told.saturation is None
+    assert told.age_s is None
+
+
+def test_some_answers_make_a_prediction_that_holds_under_another_load() -> None:
+    told = _learned().told(in_flight=20, at_s=1)
+    assert told.predicted_ttft_ms is not None
+    assert told.prefill_tokens_per_s is not None
+    predicted_ms = told.predicted_ttft_ms + 1000 * 3000 / told.prefill_tokens_per_s
+    assert predicted_ms == pytest.approx(1000 * ENGINE.ttft_s(Load(in_flight=20), prompt_tokens=3000), rel=0.02)
+
+
+def test_prompts_count_until_their_first_token_comes() -> None:
+    load = _learned()
+    idle = load.told(in_flight=0, at_s=1).predicted_ttft_ms
+    meter = _enter(load, tokens=5000, at_s=1)
+    behind = load.told(in_flight=1, at_s=1).predicted_ttft_ms
+    load.computed(meter)
+    after = load.told(in_flight=1, at_s=1).predicted_ttft_ms
+    assert idle is not None
+    assert behind is not None
+    assert after is not None
+    assert behind > after + 4000
+    assert after < idle + 10
+    load.computed(meter)
+    assert load.told(in_flight=1, at_s=1).predicted_ttft_ms == after
+
+
+def test_a_prompt_that_is_not_streamed_counts_for_as_long_as_it_should_take() -> None:
+    load = TargetLoad()
+    _enter(load, streamed=False, at_s=1)
+    assert load.changes_after_s(at_s=1) == 1 + PREFILL_USUALLY_S
+    assert load.grow_older(at_s=1 + PREFILL_USUALLY_S) > 1e9
+
+
+def test_a_curve_that_nothing_confirms_predicts_nothing_any_more() -> None:
+    load = _learned()
+    assert load.told(in_flight=0, at_s=CURVE_KNOWN_S - 1).predicted_ttft_ms is not None
+    assert load.changes_after_s(at_s=CURVE_KNOWN_S - 1) == CURVE_KNOWN_S
+    assert load.told(in_flight=0, at_s=CURVE_KNOWN_S).predicted_ttft_ms is None
+
+
+def test_an_answer_that_broke_teaches_nothing() -> None:
+    load = TargetLoad()
+    for _ in range(9):
+        meter = _enter(load)
+        load.left(meter, in_flight=1, ttft_s=None, tpot_s=None, usage=None, at_s=0)
+    assert load.told(in_flight=0, at_s=0).predicted_ttft_ms is None
+
+
+def test_what_the_engine_has_beside_ours_is_others() -> None:
+    load = TargetLoad()
+    load.polled(_told(1, running=6, waiting=2, slots=6), ours=3)
+    told = load.told(in_flight=3, at_s=1)
+    assert (told.others, told.waiting, told.saturation, told.age_s) == (5, 2, round(8 / 6, 3), 0.0)
+    assert load.told(in_flight=1, at_s=1).saturation == 1.0
+
+
+def test_fewer_at_the_engine_than_are_ours_are_no_others() -> None:
+    load = TargetLoad()
+    load.polled(_told(1, running=1, waiting=0), ours=3)
+    assert load.told(in_flight=3, at_s=1).others == 0
+
+
+def test_old_signals_count_for_nothing_and_say_how_old_they_are() -> None:
+    load = TargetLoad()
+    load.polled(_told(1, running=6, waiting=2, slots=6), ours=0)
+    assert load.changes_after_s(at_s=1) == 2
+    later = load.told(in_flight=1, at_s=1 + SIGNALS_KNOWN_S)
+    assert (later.others, later.waiting, later.saturation, later.age_s) == (0, None, None, SIGNALS_KNOWN_S)
+
+
+def test_a_poll_that_could_read_nothing_leaves_what_was_read_before_to_grow_old() -> None:
+    load = TargetLoad()
+    load.polled(_told(1, running=6, waiting=2), ours=0)
+    load.polled(_told(2), ours=0)
+    assert load.told(in_flight=0, at_s=2).age_s == 1.0
+    assert load.told(in_flight=0, at_s=2).waiting == 2
+
+
+def test_a_signal_that_the_engine_does_not_tell_is_none() -> None:
+    load = TargetLoad()
+    load.polled(_told(1, running=6), ours=0)
+    told = load.told(in_flight=0, at_s=1)
+    assert (told.others, told.waiting, told.saturation) == (6, None, None)
+
+
+def test_a_full_engine_is_predicted_to_let_wait() -> None:
+    load = _learned()
+    free = load.told(in_flight=8, at_s=1).predicted_ttft_ms
+    load.polled(_told(1, running=8, waiting=0, slots=8), ours=8)
+    full = load.told(in_flight=8, at_s=1).predicted_ttft_ms
+    assert free is not None
+    assert full is not None
+    # One place must become free: 20 tokens, of 8 a step of 18 ms.
+    assert full - free == pytest.approx(1000 * 20 / 8 * 0.018, rel=0.05)
+
+
+def test_the_engines_own_counters_teach_how_long_steps_take() -> None:
+    seen, unseen = TargetLoad(), TargetLoad()
+    for load in (seen, unseen):
+        for _ in range(3):
+            meter = _enter(load)
+            load.left(meter, in_flight=1, ttft_s=0.1, tpot_s=None, usage=Usage(prompt=100, output=20), at_s=0)
+    for second in range(1, 9):
+        running = float(second)
+        tokens = 100.0 * second
+        seen.polled(_told(second, running=running, itl_count=tokens, itl_sum_s=0.5 * tokens, slots=99), ours=99)
+        unseen.polled(_told(second, running=running, slots=99), ours=99)
+    slow, fast = (load.told(in_flight=1, at_s=8).predicted_ttft_ms for load in (seen, unseen))
+    assert slow is not None
+    assert fast is not None
+    assert slow > fast + 400
+
+
+def test_counters_that_went_back_teach_nothing() -> None:
+    load = _learned()
+    before = load.told(in_flight=0, at_s=2).predicted_ttft_ms
+    load.polled(_told(1, running=1, itl_count=1000, itl_sum_s=900), ours=1)
+    load.polled(_told(2, running=1, itl_count=10, itl_sum_s=0.1), ours=1)
+    assert load.told(in_flight=0, at_s=2).predicted_ttft_ms == before
