@@ -16,6 +16,7 @@ from app.domain.pricing.self_host import MeasuredRates
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.policy import Timeouts
 from app.domain.target import Target
+from app.domain.telling import Telling
 from app.domain.usage import Usage
 from app.ports.keys import KeyBook as KeyBook
 from app.ports.keys import KeyRecord as KeyRecord
@@ -101,8 +102,13 @@ class UpstreamCall:
     #: The caller asked for `stream_options.include_usage` itself; otherwise usage is asked for and hidden again.
     usage_wanted: bool
     timeouts: Timeouts
-    #: Sent where the caller's fields name no cap of their own; None: none is.
+    #: Sent instead of a cap that the caller's fields name; None: none is.
     output_tokens_cap: int | None = None
+    #: What the caller of this stream has been told: only what is new to it comes in pieces, and what is not what it
+    #: was told is a failure. None: everything comes.
+    telling: Telling | None = None
+    #: The beginning of the answer: what follows is asked for. Only of targets that `can_continue`.
+    prefix: str = ""
 
 
 @dataclass(slots=True)

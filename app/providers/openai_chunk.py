@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 from msgspec import Raw
+
+from app.domain.telling import CONTENT, TEXT, Said
 
 _ABSENT: Final = Raw(b"")
 _NULL: Final = Raw(b"null")
@@ -31,6 +34,7 @@ class Choice(msgspec.Struct):
     delta: Delta | None = None
     text: Raw = _ABSENT
     finish_reason: Raw = _ABSENT
+    logprobs: Raw = _ABSENT
 
 
 class _Function(msgspec.Struct):
@@ -74,11 +78,55 @@ class Chunk(msgspec.Struct):
 
 _chunk: Final = msgspec.json.Decoder(Chunk)
 _tool_calls: Final = msgspec.json.Decoder(list[_ToolCall])
+_text: Final = msgspec.json.Decoder(str)
 
 
 def read_chunk(said: bytes) -> Chunk:
     """The chunk in these bytes. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""
     return _chunk.decode(said)
+
+
+def read_said(choice: Choice) -> Said:
+    """What the chunk adds to this choice."""
+    delta = choice.delta
+    if delta is None:
+        members, others = {TEXT: choice.text}, [choice.logprobs]
+    else:
+        members = {
+            CONTENT: delta.content,
+            "reasoning_content": delta.reasoning_content,
+            "reasoning": delta.reasoning,
+            "refusal": delta.refusal,
+        }
+        others = [choice.logprobs, delta.tool_calls, delta.function_call, delta.audio]
+    texts, opaque = {}, any(_text_bytes(other) for other in others)
+    for member, written in members.items():
+        if _said(written):
+            try:
+                texts[member] = _text.decode(written)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                opaque = True  # no text, or bytes that are no character
+    finish = bytes(choice.finish_reason).decode(errors="replace") if _said(choice.finish_reason) else None
+    return Said(index=choice.index, texts=texts, finish=finish, opaque=opaque)
+
+
+def with_rests(said: bytes, rests: Mapping[int, Mapping[str, str]]) -> bytes:
+    """The chunk with these choices alone, each with these texts; all else that it says stays."""
+    chunk = msgspec.json.decode(said, type=dict[str, Raw])
+    choices = []
+    for raw in msgspec.json.decode(chunk["choices"], type=list[Raw]):
+        index = msgspec.json.decode(raw, type=Choice).index
+        if index in rests:
+            choices.append(_with_texts(msgspec.json.decode(raw, type=dict[str, Raw]), rests[index]))
+    return msgspec.json.encode({**chunk, "choices": choices})
+
+
+def _with_texts(choice: dict[str, Raw], texts: Mapping[str, str]) -> dict[str, object]:
+    if "delta" not in choice:
+        return {**choice, **texts}
+    delta = msgspec.json.decode(choice["delta"], type=dict[str, Raw])
+    delta.pop("role", None)  # it was told already
+    return {**choice, "delta": {**delta, **texts}}
 
 
 def _said(member: Raw) -> bool:

@@ -251,7 +251,9 @@ async def _open_stream(call: UpstreamCall, destination: Destination, blame: Blam
     http = await _ask(call, destination, blame)
     try:
         _expect_type(http, ("text/event-stream",), blame)
-        reader = PieceReader(blame=blame, usage_wanted=call.usage_wanted, choices=choices_asked(call))
+        reader = PieceReader(
+            blame=blame, usage_wanted=call.usage_wanted, choices=choices_asked(call), telling=call.telling
+        )
         answer = StreamAnswer(http, blame, reader, idle_s=call.timeouts.idle_s)
         await answer.begin()
     except BaseException:

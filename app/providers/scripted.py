@@ -220,7 +220,9 @@ class ScriptedStream:
 
     def __init__(self, play: _Play) -> None:
         self._play = play
-        self._reader = PieceReader(blame=play.blame, usage_wanted=play.call.usage_wanted, choices=1)
+        self._reader = PieceReader(
+            blame=play.blame, usage_wanted=play.call.usage_wanted, choices=1, telling=play.call.telling
+        )
         self._ready: deque[Piece] = deque()
         self._word = 0
         self._over = False
@@ -232,6 +234,9 @@ class ScriptedStream:
         self._feed(choices=[self._choice(None, finish=None)])
         while not self._reader.begun:
             await self._advance()
+            if self._reader.failure is not None and not self._reader.begun:
+                self._play.deed.hung_up = True
+                raise self._reader.failure
 
     def pieces(self) -> AsyncIterator[Piece]:
         return self
@@ -241,6 +246,8 @@ class ScriptedStream:
 
     async def __anext__(self) -> Piece:
         while not self._ready:
+            if self._reader.failure is not None:
+                raise self._reader.failure
             if self._over:
                 raise StopAsyncIteration
             await self._advance()
