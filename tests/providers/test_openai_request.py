@@ -117,7 +117,7 @@ def test_a_chat_goes_on_behind_its_beginning_with_the_words_of_its_engine() -> N
 
 
 def test_a_completion_goes_on_behind_prompt_and_beginning() -> None:
-    call = replace(a_call({"prompt": b'"Say: \\"'}, endpoint=Endpoint.COMPLETIONS), prefix="Grüße")
+    call = replace(a_call({"prompt": b'"Say: \\""'}, endpoint=Endpoint.COMPLETIONS), prefix="Grüße")
     assert msgspec.json.decode(body_of(call))["prompt"] == 'Say: "Grüße'
 
 
