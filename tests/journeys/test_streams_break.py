@@ -37,10 +37,12 @@ from tests.upstream import (
 )
 
 PRICE = RateCard.of(prompt=Decimal(1), cached_prompt=Decimal("0.1"), output=Decimal(10))
+RECOVERIES = ("restart", "buffer", "continue")
 BUDGET = "budgets: {all-of-it: {usd: 50, every: month}}"
 SAID = ("one", " two", " thr")
 TEXT = "one two three 🚀"
 ANEW = ("one t", "wo three", " 🚀")
+REST = ("ee", " 🚀")
 
 #: Each way of breaking after these words; the last leaves half of a character on the wire.
 BREAKS: dict[str, Step | list[Step]] = {
@@ -80,12 +82,21 @@ class Got:
         return self.body.endswith(DONE) and self.body.count(DONE) == 1 and not self.errors
 
 
-async def ask(gateway: GatewayProcess, *, completion: bool = False) -> Got:
-    question: dict[str, Any] = (
-        {"prompt": "Say: "} if completion else {"messages": [{"role": "user", "content": "hello"}]}
-    )
-    path = "/v1/completions" if completion else "/v1/chat/completions"
-    body = {"model": "chat", "stream": True, "max_tokens": 400, **question}
+async def open_both(open_gateway: Open, first: ScriptedUpstream, second: ScriptedUpstream) -> GatewayProcess:
+    """A gateway in front of two targets, with a model for each recovery, named for it, under a budget."""
+    rules = "      - {name: all, use: [first, second]}"
+    models = "".join(f"\n  {recovery}:\n    recovery: {recovery}\n    rules:\n{rules}" for recovery in RECOVERIES)
+    extra = f"defaults: {{timeouts: {{connect_s: 2, first_token_s: 2, idle_s: 1, total_s: 20}}}}\n{BUDGET}"
+    return await open_gateway({"first": first.url, "second": second.url}, rules=rules + models, extra=extra)
+
+
+async def ask(gateway: GatewayProcess, recovery: str) -> Got:
+    """A chat, or for what goes on a completion: that any target can go on with."""
+    question: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+    path = "/v1/chat/completions"
+    if recovery == "continue":
+        question, path = {"prompt": "Say: "}, "/v1/completions"
+    body = {"model": recovery, "stream": True, "max_tokens": 400, **question}
     async with gateway.session() as session, session.post(path, json=body) as answer:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Got(status=answer.status, headers=headers, body=await answer.read())
@@ -115,9 +126,9 @@ def _respelled(step: Step) -> Step:
     return part(event(spoken), tokens=getattr(step, "tokens", 0))
 
 
-async def _cut_off(gateway: GatewayProcess, *, completion: bool) -> None:
+async def _cut_off(gateway: GatewayProcess, recovery: str) -> None:
     with contextlib.suppress(aiohttp.ClientError):
-        assert not (await ask(gateway, completion=completion)).is_whole
+        assert not (await ask(gateway, recovery)).is_whole
 
 
 async def in_the_books(gateway: GatewayProcess, *heard: ScriptedUpstream, count: int) -> dict[str, Receipt]:
@@ -130,96 +141,85 @@ async def in_the_books(gateway: GatewayProcess, *heard: ScriptedUpstream, count:
     return {receipt.request_id: receipt for receipt in receipts}
 
 
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("recovery", ["restart", "buffer", "continue"])
+def _spelled(recovery: str, answer: Answer) -> Answer:
+    return as_completion(answer) if recovery == "continue" else answer
+
+
+@pytest.mark.timeout(180)
 async def test_whichever_way_a_stream_breaks_the_caller_gets_the_whole_answer_and_both_are_booked(
-    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream, recovery: str
-) -> None:
-    extra = f"defaults: {{recovery: {recovery}}}\n{BUDGET}"
-    gateway = await open_gateway({"first": upstream.url, "second": second.url}, extra=extra)
-    goes_on = recovery == "continue"
-    spelled = as_completion if goes_on else list
-    second.always(spelled(stream(("ee", " 🚀") if goes_on else ANEW)))
-    asked: list[str] = []
-    for name, how in BREAKS.items():
-        # What the first answers well in between keeps its circuit closed.
-        upstream.will(spelled(breaking(how)), spelled(stream()))
-        got = await ask(gateway, completion=goes_on)
-        assert (got.text, got.is_whole) == (TEXT, True), name
-        assert got.status == 200
-        if recovery == "buffer":
-            assert (got.headers["x-breakeven-target"], got.headers["x-breakeven-attempts"]) == ("second", "2")
-            assert "x-breakeven-charge-usd" in got.headers
-        else:
-            assert got.headers["x-breakeven-target"] == "first"
-        asked.append(got.headers["x-request-id"])
-        assert (await ask(gateway, completion=goes_on)).is_whole
-    receipts = await in_the_books(gateway, upstream, second, count=2 * len(BREAKS))
-    for request_id, name in zip(asked, BREAKS, strict=True):
-        broke, ended = receipts[request_id].attempts
-        assert (broke.target, broke.outcome) == ("first", Outcome.BROKEN), name
-        assert broke.usage.output >= len(SAID)
-        assert (ended.target, ended.outcome, ended.usage.output) == ("second", Outcome.COMPLETE, 2 if goes_on else 3)
-        assert receipts[request_id].outcome is Outcome.COMPLETE
-    if goes_on:
-        sent = second.heard[0].json
-        assert sent["prompt"] == "Say: one two thr"
-        assert sent["max_tokens"] == 400 - receipts[asked[0]].attempts[0].usage.output
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("how", [Finish(), Reset(), Hang()], ids=["FIN", "RST", "stall"])
-async def test_what_cannot_be_recovered_has_one_error_event_and_no_end(
-    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream, how: Step
-) -> None:
-    extra = f"defaults: {{recovery: restart}}\n{BUDGET}"
-    gateway = await open_gateway({"first": upstream.url, "second": second.url}, extra=extra)
-    upstream.will(breaking(how), breaking(how))
-    second.will(stream(("one", " too")), breaking(how, ("one",)))
-    unlike = await ask(gateway)
-    assert (unlike.text, unlike.errors) == ("one two thr", ["not_reproduced"])
-    again = await ask(gateway)
-    assert again.text == "one two thr"
-    assert again.errors == ["idle_timeout" if isinstance(how, Hang) else "cut"]
-    assert DONE not in unlike.body + again.body
-    receipts = await in_the_books(gateway, upstream, second, count=2)
-    for got in (unlike, again):
-        receipt = receipts[got.headers["x-request-id"]]
-        assert (receipt.outcome, receipt.status) == (Outcome.BROKEN, 200)
-        assert [attempt.outcome for attempt in receipt.attempts] == [Outcome.BROKEN, Outcome.BROKEN]
-        assert all(attempt.charge > 0 for attempt in receipt.attempts)
-
-
-async def test_a_held_back_answer_that_nobody_can_give_is_an_error_with_a_status(
     open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
-    gateway = await open_gateway({"first": upstream.url, "second": second.url}, extra="defaults: {recovery: buffer}")
-    upstream.will(breaking(Finish()))
-    second.will(breaking(Reset()))
-    got = await ask(gateway)
-    assert (got.status, json.loads(got.body)["error"]["code"]) == (502, "cut")
-    (receipt,) = (await in_the_books(gateway, upstream, second, count=1)).values()
-    assert [attempt.outcome for attempt in receipt.attempts] == [Outcome.BROKEN, Outcome.BROKEN]
+    gateway = await open_both(open_gateway, upstream, second)
+    broke: dict[str, tuple[str, str]] = {}
+    for recovery in RECOVERIES:
+        second.always(_spelled(recovery, stream(REST if recovery == "continue" else ANEW)))
+        for name, how in BREAKS.items():
+            # What the first answers well in between keeps its circuit closed.
+            upstream.will(_spelled(recovery, breaking(how)), _spelled(recovery, stream()))
+            got = await ask(gateway, recovery)
+            assert (got.status, got.text, got.is_whole) == (200, TEXT, True), (recovery, name)
+            target = "second" if recovery == "buffer" else "first"
+            assert got.headers["x-breakeven-target"] == target
+            assert ("x-breakeven-charge-usd" in got.headers) is (recovery == "buffer")
+            broke[got.headers["x-request-id"]] = recovery, name
+            assert (await ask(gateway, recovery)).is_whole
+    receipts = await in_the_books(gateway, upstream, second, count=2 * len(broke))
+    for request_id, (recovery, name) in broke.items():
+        first, last = receipts[request_id].attempts
+        assert (first.target, first.outcome, first.usage.output >= len(SAID)) == ("first", Outcome.BROKEN, True), name
+        made = len(REST if recovery == "continue" else ANEW)
+        assert (last.target, last.outcome, last.usage.output) == ("second", Outcome.COMPLETE, made)
+        assert receipts[request_id].outcome is Outcome.COMPLETE
+        if recovery == "continue":
+            (asked,) = [heard.json for heard in second.heard if heard.attempt_id == last.attempt_id]
+            assert (asked["prompt"], asked["max_tokens"]) == ("Say: one two thr", 400 - first.usage.output)
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("recovery", ["restart", "buffer", "continue"])
-async def test_kill_9_while_the_second_answers_books_both(
-    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream, recovery: str
+async def test_what_cannot_be_recovered_is_one_error_and_no_end(
+    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
-    extra = f"defaults: {{recovery: {recovery}}}\n{BUDGET}"
-    gateway = await open_gateway({"first": upstream.url, "second": second.url}, extra=extra)
-    spelled = as_completion if recovery == "continue" else list
-    upstream.will(spelled(breaking(Finish())))
-    second.will(spelled([stream_head(), part(chunk("one two three"), tokens=1), Hang()]))
+    gateway = await open_both(open_gateway, upstream, second)
+    codes: dict[str, str] = {}
+    for how, code in ((Finish(), "cut"), (Reset(), "cut"), (Hang(), "idle_timeout")):
+        upstream.will(breaking(how), breaking(how), stream())
+        second.will(stream(("one", " too")), breaking(how, ("one",)))
+        unlike, again = await ask(gateway, "restart"), await ask(gateway, "restart")
+        assert (unlike.text, unlike.errors) == ("one two thr", ["not_reproduced"])
+        assert (again.text, again.errors) == ("one two thr", [code])
+        assert DONE not in unlike.body + again.body
+        codes |= {unlike.headers["x-request-id"]: "not_reproduced", again.headers["x-request-id"]: code}
+        assert (await ask(gateway, "restart")).is_whole
+    upstream.will(breaking(Finish()))
+    second.will(breaking(Reset()))
+    held_back = await ask(gateway, "buffer")
+    assert (held_back.status, json.loads(held_back.body)["error"]["code"]) == (502, "cut")
+    codes[held_back.headers["x-request-id"]] = "cut"
+    receipts = await in_the_books(gateway, upstream, second, count=len(codes) + 3)
+    for request_id, code in codes.items():
+        receipt = receipts[request_id]
+        assert [attempt.outcome for attempt in receipt.attempts] == [Outcome.BROKEN, Outcome.BROKEN]
+        assert all(attempt.charge > 0 for attempt in receipt.attempts)
+        assert (receipt.outcome, receipt.attempts[-1].fault) == (Outcome.BROKEN, code)
+
+
+@pytest.mark.timeout(120)
+async def test_kill_9_while_the_second_answers_books_both(
+    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    gateway = await open_both(open_gateway, upstream, second)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_cut_off(gateway, completion=recovery == "continue"))
-        await second.heard_one()
+        for count, recovery in enumerate(RECOVERIES, start=1):
+            upstream.will(_spelled(recovery, breaking(Finish())))
+            begun = [stream_head(), part(chunk("one two thr"), tokens=1), Hang()]
+            second.will(_spelled(recovery, begun))
+            group.create_task(_cut_off(gateway, recovery))
+            await second.heard_one(count)
         gateway.kill()
     await gateway.start()
-    (receipt,) = (await in_the_books(gateway, upstream, second, count=1)).values()
-    assert [(attempt.target, attempt.outcome) for attempt in receipt.attempts] == [
-        ("first", Outcome.BROKEN),
-        ("second", Outcome.INTERRUPTED),
-    ]
-    assert all(attempt.charge > 0 for attempt in receipt.attempts)
+    for receipt in (await in_the_books(gateway, upstream, second, count=len(RECOVERIES))).values():
+        assert [(attempt.target, attempt.outcome) for attempt in receipt.attempts] == [
+            ("first", Outcome.BROKEN),
+            ("second", Outcome.INTERRUPTED),
+        ]
+        assert all(attempt.charge > 0 for attempt in receipt.attempts)
