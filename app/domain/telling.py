@@ -21,10 +21,13 @@ CONTENT: Final = "content"
 TEXT: Final = "text"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Said:
-    """What one event adds to one choice. `texts` by the member that holds them; `opaque`: there is more in it than
-    text, which cannot be compared or cut (a tool call, a sound, log probabilities)."""
+    """What one event adds to one choice. One is made for each event, so it is not frozen.
+
+    `texts` by the member that holds them; `opaque`: there is more in it than text, which cannot be compared or cut (a
+    tool call, a sound, log probabilities).
+    """
 
     index: int
     texts: Mapping[str, str] = field(default_factory=dict)

@@ -51,7 +51,7 @@ class Opening:
     rule: str
     policy_digest: str
     attempts: int
-    #: Known for whole answers only; a stream's charge stands on its receipt.
+    #: Known before the body for answers that were whole first; another stream's charge stands on its receipt.
     charge: Nanodollars | None = None
     rates: tuple[RateStanding, ...] = ()
 
@@ -76,7 +76,7 @@ class Reply(Protocol):
     async def whole(self, opening: Opening, body: bytes) -> None: ...
 
     async def begin(self, opening: Opening) -> None:
-        """Start a stream. From here on there is no other target."""
+        """Start a stream. From here on no status can be chosen."""
         ...
 
     async def write(self, raw: bytes) -> None:

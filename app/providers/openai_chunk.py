@@ -76,6 +76,9 @@ class Chunk(msgspec.Struct):
         return sum(_content_bytes(choice) for choice in self.choices or ())
 
 
+#: The members of a delta that hold text.
+_DELTA_TEXTS: Final = (CONTENT, "reasoning_content", "reasoning", "refusal")
+
 _chunk: Final = msgspec.json.Decoder(Chunk)
 _tool_calls: Final = msgspec.json.Decoder(list[_ToolCall])
 _text: Final = msgspec.json.Decoder(str)
@@ -89,19 +92,18 @@ def read_chunk(said: bytes) -> Chunk:
 def read_said(choice: Choice) -> Said:
     """What the chunk adds to this choice."""
     delta = choice.delta
+    holder: Choice | Delta = choice
+    members: tuple[str, ...] = (TEXT,)
     if delta is None:
-        members, others = {TEXT: choice.text}, [choice.logprobs]
+        opaque = _text_bytes(choice.logprobs) > 0
     else:
-        members = {
-            CONTENT: delta.content,
-            "reasoning_content": delta.reasoning_content,
-            "reasoning": delta.reasoning,
-            "refusal": delta.refusal,
-        }
-        others = [choice.logprobs, delta.tool_calls, delta.function_call, delta.audio]
-    texts, opaque = {}, any(_text_bytes(other) for other in others)
-    for member, written in members.items():
-        if _said(written):
+        holder, members = delta, _DELTA_TEXTS
+        others = (choice.logprobs, delta.tool_calls, delta.function_call, delta.audio)
+        opaque = any(map(_text_bytes, filter(None, others)))
+    texts = {}
+    for member in members:
+        written = getattr(holder, member)
+        if written and written != _NULL:
             try:
                 texts[member] = _text.decode(written)
             except (msgspec.DecodeError, UnicodeDecodeError):

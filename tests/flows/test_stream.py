@@ -26,7 +26,7 @@ from app.providers.scripted import Script
 from tests.fakes.budget_book import MemoryBudgetBook
 from tests.flows.house import Caller, House, a_house, asked
 from tests.flows.test_hold import a_budget, kept
-from tests.makers import a_policy, a_route, a_target
+from tests.makers import CARD, a_policy, a_route, a_target
 
 TEXT = "Grüße aus 東京, 🚀 it is late here."
 WHOLE = Script(words=("Grü", "ße aus 東", "京, 🚀 it", " is late", " here."))
@@ -385,8 +385,11 @@ async def test_the_second_attempt_is_held_for_before_it_is_dispatched(recovery: 
     async with kept(alone, MemoryBudgetBook()):
         await answer(asked(alone, stream=True), Caller(), alone.gateway)
     (single,) = receipt_of(alone).holds
+    prefix = house.provider.calls[1].prefix.encode()
+    assert bool(prefix) is (recovery is Recovery.CONTINUE)
+    more = CARD.bound(prompt_tokens_most=len(prefix), output_tokens_most=0)
     assert receipt.charge <= hold.amount
-    assert hold.amount >= single.amount + receipt.attempts[0].charge
+    assert hold.amount >= single.amount + receipt.attempts[0].charge + more - 1
 
 
 @pytest.mark.parametrize("recovery", [Recovery.RESTART, Recovery.BUFFER, Recovery.CONTINUE])
