@@ -34,7 +34,6 @@ class Choice(msgspec.Struct):
     delta: Delta | None = None
     text: Raw = _ABSENT
     finish_reason: Raw = _ABSENT
-    logprobs: Raw = _ABSENT
 
 
 class _Function(msgspec.Struct):
@@ -44,6 +43,21 @@ class _Function(msgspec.Struct):
 
 class _ToolCall(msgspec.Struct):
     function: _Function | None = None
+
+
+class _Spoken(msgspec.Struct):
+    """A choice as it is compared: here no member of a delta may be overlooked."""
+
+    index: int = 0
+    delta: dict[str, Raw] | None = None
+    text: Raw = _ABSENT
+    finish_reason: Raw = _ABSENT
+    logprobs: Raw = _ABSENT
+    token_ids: Raw = _ABSENT
+
+
+class _SpokenChunk(msgspec.Struct):
+    choices: list[_Spoken] | None = None
 
 
 class Chunk(msgspec.Struct):
@@ -77,10 +91,11 @@ class Chunk(msgspec.Struct):
 
 
 #: The members of a delta that hold text.
-_DELTA_TEXTS: Final = (CONTENT, "reasoning_content", "reasoning", "refusal")
+_DELTA_TEXTS: Final = frozenset({CONTENT, "reasoning_content", "reasoning", "refusal"})
 
 _chunk: Final = msgspec.json.Decoder(Chunk)
 _tool_calls: Final = msgspec.json.Decoder(list[_ToolCall])
+_spoken: Final = msgspec.json.Decoder(_SpokenChunk)
 _text: Final = msgspec.json.Decoder(str)
 
 
@@ -89,25 +104,27 @@ def read_chunk(said: bytes) -> Chunk:
     return _chunk.decode(said)
 
 
-def read_said(choice: Choice) -> Said:
-    """What the chunk adds to this choice."""
-    delta = choice.delta
-    holder: Choice | Delta = choice
-    members: tuple[str, ...] = (TEXT,)
-    if delta is None:
-        opaque = _text_bytes(choice.logprobs) > 0
-    else:
-        holder, members = delta, _DELTA_TEXTS
-        others = (choice.logprobs, delta.tool_calls, delta.function_call, delta.audio)
-        opaque = any(map(_text_bytes, filter(None, others)))
-    texts = {}
-    for member in members:
-        written = getattr(holder, member)
-        if written and written != _NULL:
+def read_said(said: bytes) -> list[Said]:
+    """What a chunk adds to each of its choices. Of a delta, whatever is not empty and no text is `opaque`.
+
+    Raises as `read_chunk` does.
+    """
+    return [_said_of(choice) for choice in _spoken.decode(said).choices or ()]
+
+
+def _said_of(choice: _Spoken) -> Said:
+    members = {TEXT: choice.text} if choice.delta is None else choice.delta
+    texts, opaque = {}, bool(_text_bytes(choice.logprobs) or _text_bytes(choice.token_ids))
+    for member, written in members.items():
+        if not _said(written) or member == "role":
+            continue
+        if member in _DELTA_TEXTS or choice.delta is None:
             try:
                 texts[member] = _text.decode(written)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 opaque = True  # no text, or bytes that are no character
+        elif _text_bytes(written):
+            opaque = True
     finish = bytes(choice.finish_reason).decode(errors="replace") if _said(choice.finish_reason) else None
     return Said(index=choice.index, texts=texts, finish=finish, opaque=opaque)
 
@@ -117,7 +134,7 @@ def with_rests(said: bytes, rests: Mapping[int, Mapping[str, str]]) -> bytes:
     chunk = msgspec.json.decode(said, type=dict[str, Raw])
     choices = []
     for raw in msgspec.json.decode(chunk["choices"], type=list[Raw]):
-        index = msgspec.json.decode(raw, type=Choice).index
+        index = msgspec.json.decode(raw, type=_Spoken).index
         if index in rests:
             choices.append(_with_texts(msgspec.json.decode(raw, type=dict[str, Raw]), rests[index]))
     return msgspec.json.encode({**chunk, "choices": choices})

@@ -7,14 +7,14 @@ escaped: the bytes `"usage":` can only be a key, never a word of the text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from app.domain.errors import FaultKind, TargetFailure
-from app.domain.telling import News, Telling
+from app.domain.telling import News, Said, Telling
 from app.ports import Piece
 from app.providers.faults import Blame, read_error
 from app.providers.openai_chunk import Chunk, read_chunk, read_said, with_rests
@@ -147,6 +147,7 @@ class PieceReader:
         """What the event says goes into the piece; returns the event as it goes on."""
         try:
             chunk = read_chunk(said)
+            spoken: Sequence[Said] = () if self._telling is None else read_said(said)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
             raise self._blame.failure(
                 FaultKind.INVALID_ANSWER, f"sent an event that is not a chunk of JSON: {fault}", status=200
@@ -166,14 +167,13 @@ class PieceReader:
         self.begun = self.begun or bool(content_bytes) or bool(chunk.finished) or usage is not None
         if not self._usage_wanted:
             event = _without_usage(event, said, chunk)
-        return event if self._telling is None or not chunk.choices else self._news(event, chunk, self._telling)
+        return event if self._telling is None or not spoken else self._news(event, spoken, self._telling)
 
-    def _news(self, event: bytes, chunk: Chunk, telling: Telling) -> bytes:
-        """What of an event with choices is new to the caller; empty: nothing."""
+    def _news(self, event: bytes, spoken: Sequence[Said], telling: Telling) -> bytes:
+        """What of an event with choices is new to the caller; empty: nothing. `spoken` is what it says of each."""
         rests: dict[int, Mapping[str, str]] = {}
         is_whole = True
-        for choice in chunk.choices or ():
-            said = read_said(choice)
+        for said in spoken:
             news = telling.hear(said)
             if news is News.UNLIKE:
                 raise self._unlike()
@@ -182,9 +182,9 @@ class PieceReader:
                 rests[said.index] = said.texts if news is News.ALL else news.texts
         if is_whole or not rests:
             return event if is_whole else b""
-        spoken = payload(event)
-        assert spoken is not None, "an event with choices has data"
-        return b"data: " + with_rests(spoken, rests) + b"\n\n"
+        passed_on = payload(event)
+        assert passed_on is not None, "an event with choices has data"
+        return b"data: " + with_rests(passed_on, rests) + b"\n\n"
 
     def _unlike(self) -> TargetFailure:
         return self._blame.failure(

@@ -141,11 +141,27 @@ def test_what_is_not_what_was_told_is_a_failure_of_its_own(events: list[bytes]) 
         {"delta": {"function_call": {"name": "f"}}},
         {"delta": {"audio": {"data": "AAAA"}}},
         {"delta": {"content": ["a", "list"]}},
+        {"delta": {"content": "a", "pictures": [{"url": "data:"}]}},
+        {"delta": {"content": "a"}, "token_ids": [17]},
         {"delta": {"content": "a"}, "logprobs": {"content": [{"token": "a"}]}},
     ],
 )
 def test_what_is_no_text_is_known_for_it(said: dict[str, object]) -> None:
     assert told(event({"choices": [{"index": 0, **said}]})).opaque
+
+
+@pytest.mark.parametrize("delta", [b'{"\xff":"a"}', b'["a"]', b'"a"'])
+def test_a_delta_that_is_none_breaks_the_stream_as_ever(delta: bytes) -> None:
+    broken = chunk("X").replace(b'{"content":"X"}', delta)
+    with pytest.raises(TargetFailure) as caught:
+        heard(Telling(), chunk("a"), broken)
+    assert caught.value.kind is FaultKind.INVALID_ANSWER
+
+
+def test_members_that_say_nothing_are_no_obstacle() -> None:
+    empty = {"role": "assistant", "tool_calls": [], "audio": None, "pictures": {}, "refusal": None}
+    telling = told(event({"choices": [{"index": 0, "delta": {**empty, "content": "a"}, "logprobs": None}]}))
+    assert (telling.opaque, telling.plain_text) == (False, "a")
 
 
 def test_bytes_that_are_no_character_are_no_text() -> None:
