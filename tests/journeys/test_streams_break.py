@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -25,6 +27,7 @@ from tests.upstream import (
     Answer,
     Finish,
     Hang,
+    Heard,
     Reset,
     ScriptedUpstream,
     Step,
@@ -32,6 +35,7 @@ from tests.upstream import (
     chunk,
     event,
     part,
+    refusal,
     stream,
     stream_head,
 )
@@ -135,7 +139,8 @@ async def in_the_books(gateway: GatewayProcess, *heard: ScriptedUpstream, count:
     """All receipts; nothing is lost, double, invented, wrong or out of bounds, and the books prove themselves."""
     await settled_books(gateway)
     receipts = await gateway.receipts(count)
-    difference = joined([each for one in heard for each in one.heard], receipts, price=PRICE)
+    asked = [each for one in heard for each in one.heard if each.method == "POST"]  # engines are looked at besides
+    difference = joined(asked, receipts, price=PRICE)
     assert not difference, difference
     assert broken_ones(proven(gateway)) == []
     return {receipt.request_id: receipt for receipt in receipts}
@@ -223,3 +228,55 @@ async def test_kill_9_while_the_second_answers_books_both(
             ("second", Outcome.INTERRUPTED),
         ]
         assert all(attempt.charge > 0 for attempt in receipt.attempts)
+
+
+#: At this price and these speeds tokens cost what PRICE says.
+ON_VLLM = """
+targets:
+  first: {{hosting: self_hosted, engine: vllm, url: "{first}", model: m, can: [chat], machine: {{type: box}}}}
+  deaf: {{hosting: self_hosted, engine: ollama, url: "{second}", model: m, can: [chat], machine: {{type: box}}}}
+  second: {{hosting: self_hosted, engine: vllm, url: "{second}", model: m, can: [chat], machine: {{type: box}}}}
+models:
+  goes-on:
+    recovery: continue
+    rules: [{{name: all, use: [first, deaf, second]}}]
+rates:
+  machines: {{box: {{usd_per_hour: 3.6}}}}
+  targets:
+    first: {{measured: {{prefill_tokens_per_s: 1000, decode_tokens_per_s: 100}}}}
+    deaf: {{measured: {{prefill_tokens_per_s: 1000, decode_tokens_per_s: 100}}}}
+    second: {{measured: {{prefill_tokens_per_s: 1000, decode_tokens_per_s: 100}}}}
+"""
+
+
+def _engine(*answers: Answer) -> Callable[[Heard], Answer]:
+    """These answers to whoever asks; looks at its pages find none."""
+    waiting = deque(answers)
+    return lambda heard: refusal(404) if heard.method == "GET" else waiting.popleft()
+
+
+async def test_a_chat_is_gone_on_with_in_the_words_of_its_engine(
+    tmp_path: Path, books_url: str, upstream: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    policies, data = tmp_path / "policies", tmp_path / "data"
+    policies.mkdir()
+    data.mkdir()
+    (policies / "all.yaml").write_text(ON_VLLM.format(first=upstream.url, second=second.url))
+    upstream.always(_engine(breaking(Reset())))
+    second.always(_engine(stream(REST)))
+    gateway = GatewayProcess(data=data, policies=policies, database_url=books_url)
+    try:
+        await gateway.start()
+        got = await ask(gateway, "goes-on")
+        assert (got.text, got.is_whole) == (TEXT, True)
+        receipt = (await in_the_books(gateway, upstream, second, count=1))[got.headers["x-request-id"]]
+    finally:
+        gateway.stop()
+    assert [(attempt.target, attempt.outcome) for attempt in receipt.attempts] == [
+        ("first", Outcome.BROKEN),
+        ("second", Outcome.COMPLETE),
+    ]
+    (asked,) = [heard.json for heard in second.heard if heard.method == "POST"]
+    assert asked["messages"] == [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "one two thr"}]
+    assert (asked["continue_final_message"], asked["add_generation_prompt"]) == (True, False)
+    assert asked["max_tokens"] == 400 - receipt.attempts[0].usage.output
