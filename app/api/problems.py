@@ -53,6 +53,7 @@ _FAILED: dict[FaultKind, tuple[int, str]] = {
     FaultKind.TOTAL_TIMEOUT: (504, _SERVER),
     FaultKind.CUT: (502, _SERVER),
     FaultKind.INVALID_ANSWER: (502, _SERVER),
+    FaultKind.NOT_REPRODUCED: (502, _SERVER),
     FaultKind.OVERLOADED: (503, _SERVER),
     FaultKind.RATE_LIMITED: (429, "rate_limit_error"),
     FaultKind.MONEY_GONE: (503, _SERVER),

@@ -44,14 +44,12 @@ def lint_models(gathered: Gathered) -> Iterator[Finding]:
     """Faults of models, each on its own, and of the defaults."""
     if gathered.defaults is not None:
         yield from _bounds(gathered.defaults, gathered.usual, gathered.usual)
-        yield from _recovery(gathered.defaults, gathered.usual)
     for placed in gathered.models.values():
         if placed.written is None:
             continue
         yield from _rule_names(placed, placed.written)
         yield from _rule_order(placed, placed.written)
         yield from _bounds(placed, placed.written, with_defaults(placed.written, gathered.usual))
-        yield from _recovery(placed, placed.written)
         for index, rule in enumerate(placed.written.rules):
             yield from _repeated(placed, ("rules", index, "use"), rule.use)
             if isinstance(rule.prefer, WrittenPreference):
@@ -185,15 +183,6 @@ def _bounds(
         if total_s is not None and part_s is not None and part_s > total_s:
             message = f"{key} of {part_s} s is never reached: total_s ends the request after {total_s} s"
             yield placed.finding("bounds", message, below=("timeouts", key), mend="lower it, or raise total_s")
-
-
-def _recovery(
-    placed: Placed[WrittenModel] | Placed[WrittenDefaults], own: WrittenModel | WrittenDefaults
-) -> Iterator[Finding]:
-    if own.recovery is not None and own.recovery != "error":
-        message = f"`{own.recovery}` is not in force yet: a stream that breaks still ends with an error event"
-        mend = "write `error` until recovery from a broken stream is built, or keep it for then"
-        yield placed.finding("not-yet", message, below=("recovery",), mend=mend, severity=Severity.WARNING)
 
 
 def _preference(placed: Placed[WrittenModel], index: int, prefer: WrittenPreference) -> Iterator[Finding]:

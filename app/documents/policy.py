@@ -296,8 +296,9 @@ _ATTEMPTS = "Most targets that are asked for one request."
 _TIMEOUTS = "Bounds of one request, in seconds."
 _OUTPUT_TOKENS = "How long answers are taken to be, and how long they may be asked for."
 _RECOVERY = (
-    "What becomes of a stream that breaks after its first byte. Today `error` whatever is written: the caller gets an "
-    "error event."
+    "What becomes of a stream that breaks after its first byte. `error`: the caller gets an error event. `buffer`: "
+    "nothing is sent before the stream is whole, so that another target can answer. `restart`: another target answers "
+    "anew, and has to reproduce what was sent. `continue`: another target goes on where it broke off."
 )
 
 

@@ -119,6 +119,9 @@ class EngineFamily:
     sooner: Sooner = Sooner.NONE
     on_abort: OnAbort = OnAbort.UNKNOWN
     when_full: WhenFull = WhenFull.UNKNOWN
+    #: The fields with which a chat's last message, of the assistant, is gone on with instead of answered; None: that
+    #: cannot be asked for, or is not known.
+    continues: Mapping[str, bool] | None = field(default=None, hash=False)
     marks: Marks = Marks()
     flags: tuple[Flag, ...] = ()
     #: Why nobody should start with it any more, a whole sentence; empty: it is alive.

@@ -114,6 +114,7 @@ MAY_HAVE_WORKED = frozenset(
         FaultKind.TOTAL_TIMEOUT,
         FaultKind.CUT,
         FaultKind.INVALID_ANSWER,
+        FaultKind.NOT_REPRODUCED,
     }
 )
 
@@ -145,8 +146,10 @@ class TargetFailure(BreakevenError):
 
     @property
     def another_may_serve(self) -> bool:
-        """True when the next candidate may be asked, as long as the caller has seen no byte. What was too long for one
-        may fit into another's larger context."""
+        """True when the next candidate may be asked. What was too long for one may fit into another's larger context;
+        an answer that one did not reproduce is hardly reproduced by a third."""
+        if self.kind is FaultKind.NOT_REPRODUCED:
+            return False
         return self.kind not in CALLERS_FAULT or self.kind is FaultKind.CONTEXT_OVERFLOW
 
     @property

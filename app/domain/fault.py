@@ -15,6 +15,8 @@ class FaultKind(StrEnum):
     TOTAL_TIMEOUT = "total_timeout"
     CUT = "cut"
     INVALID_ANSWER = "invalid_answer"
+    #: It answered well, but otherwise than another had begun to; its answer was no use to this caller.
+    NOT_REPRODUCED = "not_reproduced"
     OVERLOADED = "overloaded"
     RATE_LIMITED = "rate_limited"
     MONEY_GONE = "money_gone"

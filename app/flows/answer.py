@@ -22,13 +22,14 @@ from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.routing.policy import Policy
 from app.domain.routing.snapshot import Snapshot
-from app.flows.dispatch import Visit, dispatch, too_long
+from app.flows.dispatch import Errand, Visit, dispatch, too_long
 from app.flows.draft import STATUS_CALLER_LEFT, ReceiptDraft
 from app.flows.funding import Funded, fund
 from app.flows.gateway import Asked, Gateway
-from app.flows.relay import fetch, relay
+from app.flows.relay import fetch
 from app.flows.settle import settle, settle_without_waiting
 from app.flows.shadow import offer_copy
+from app.flows.stream import stream
 from app.ports import Opening, Reply
 
 
@@ -113,9 +114,9 @@ async def _serve(
     gateway.retries.asked(at_s=asked.arrived_s)
     try:
         async with leash:
-            visit = await dispatch(
-                asked,
-                plan,
+            errand = Errand(
+                asked=asked,
+                order=plan.order,
                 snapshot=snapshot,
                 route=route,
                 draft=draft,
@@ -124,10 +125,10 @@ async def _serve(
                 budgets=funded.budgets,
                 output_tokens_cap=funded.output_tokens_cap,
             )
-            async with visit:
-                if asked.facts.stream:
-                    held = await relay(visit, _opening(visit, draft, plan), reply, gateway)
-                else:
+            if asked.facts.stream:
+                visit, held = await stream(errand, reply, lambda visit: _opening(visit, draft, plan))
+            else:
+                async with await dispatch(errand, []) as visit:
                     held = await fetch(visit)
     except TimeoutError:
         if leash.pulled:
@@ -159,10 +160,15 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
     if ending.error is not None:
         raise ending.error
     assert ending.visit is not None, "a complete answer was opened"
+    if receipt.facts.stream and reply.begun:
+        await reply.end(ending.held)
+        return
+    opening = _opening(ending.visit, draft, receipt.decision, charge=receipt.charge)
     if receipt.facts.stream:
+        await reply.begin(opening)
         await reply.end(ending.held)
     else:
-        await reply.whole(_opening(ending.visit, draft, receipt.decision, charge=receipt.charge), ending.held)
+        await reply.whole(opening, ending.held)
 
 
 def _opening(

@@ -1,9 +1,10 @@
-"""Walk the plan until one target opens. After that there is no way back."""
+"""Walk the plan until one target opens. What becomes of a stream that breaks after that is `stream.py`'s."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 from zlib import crc32
@@ -12,17 +13,40 @@ from app.domain.budget import Budget
 from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable, TargetFailure
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
-from app.domain.routing.plan import Plan
 from app.domain.routing.policy import Route
 from app.domain.routing.snapshot import Snapshot
 from app.domain.target import Circuit
+from app.domain.telling import Telling
 from app.domain.trying import next_try
 from app.flows.draft import OpenAttempt, ReceiptDraft
-from app.flows.funding import attempt_needs
+from app.flows.funding import AttemptNeeds, attempt_needs
 from app.flows.gateway import Asked, Gateway
 from app.flows.leash import Leash
 from app.live.wallet import grown
 from app.ports import Piece, UpstreamAnswer, UpstreamCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """One request on its way to targets: what is asked, of whom, within which bounds."""
+
+    asked: Asked
+    #: Names of targets, in the order in which they are asked.
+    order: tuple[str, ...]
+    snapshot: Snapshot
+    route: Route
+    draft: ReceiptDraft
+    leash: Leash
+    gateway: Gateway
+    #: Before an attempt, what it may cost is held of these; for the first it is in `draft.holds` already.
+    budgets: tuple[Budget, ...] = ()
+    #: What has to be sent with the first attempt, where its holds rest on it.
+    output_tokens_cap: int | None = None
+    #: What the caller has been told, where another target may answer anew or go on.
+    telling: Telling | None = None
+    #: The beginning of the answer, where what follows is asked for, and about how many tokens it has.
+    prefix: str = ""
+    prefix_tokens: int = 0
 
 
 class Visit:
@@ -41,11 +65,15 @@ class Visit:
         gateway.fleet.entered(
             attempt.target.name,
             at_s=gateway.clock.monotonic_s(),
-            prompt_tokens=draft.prompt_tokens,
+            prompt_tokens=attempt.prompt_tokens,
             meter=attempt.meter,
-            streamed=draft.is_streamed,
+            streamed=draft.stream,
         )
         gateway.readings.dispatched(target=attempt.target.name)
+
+    @property
+    def request_id(self) -> str:
+        return self._draft.request_id
 
     def end(self, fault: BaseException | None) -> None:
         """The attempt ended, well (None) or by this fault. Books it in the draft and leaves the fleet."""
@@ -65,13 +93,13 @@ class Visit:
             ttft_s=closed.ttft_s,
             tpot_s=closed.tpot_s,
             usage=closed.usage,
-            prompt_tokens=self._draft.prompt_tokens,
+            prompt_tokens=self.attempt.prompt_tokens,
             meter=self.attempt.meter,
         )
 
-    async def open(self, asked: Asked, *, route: Route, output_tokens_cap: int | None) -> None:
+    async def open(self, errand: Errand, *, cap: int | None) -> None:
         """Ask the target; `answer` has begun then. Raises TargetFailure."""
-        attempt = self.attempt
+        attempt, asked = self.attempt, errand.asked
         call = UpstreamCall(
             attempt_id=f"{asked.facts.request_id}/{attempt.number}",
             target=attempt.target,
@@ -79,9 +107,11 @@ class Visit:
             fields=asked.fields,
             stream=asked.facts.stream,
             usage_wanted=asked.usage_wanted,
-            timeouts=route.timeouts,
-            output_tokens_cap=output_tokens_cap,
+            timeouts=errand.route.timeouts,
+            output_tokens_cap=_cap_to_send(errand, cap),
             unread=self._unread,
+            telling=errand.telling,
+            prefix=errand.prefix,
         )
         self.answer = await self._gateway.provider_of(attempt.target).open(call)
         attempt.status = self.answer.status
@@ -117,36 +147,22 @@ class Visit:
             await self.answer.close()
 
 
-async def dispatch(
-    asked: Asked,
-    plan: Plan,
-    *,
-    snapshot: Snapshot,
-    route: Route,
-    draft: ReceiptDraft,
-    leash: Leash,
-    gateway: Gateway,
-    budgets: tuple[Budget, ...] = (),
-    output_tokens_cap: int | None = None,
-) -> Visit:
+async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
     """The first candidate that opens, within the route's attempts and the process's retry budget. Each attempt has its
-    intent in the spool first, and before that what it may cost is held of `budgets`; for the first attempt it is in
-    `draft.holds` already, under `output_tokens_cap`.
+    intent in the spool first, and before that what it may cost is held.
 
-    Raises the last TargetFailure when none opens or there is no money for another, or at once one that no other target
-    could mend.
+    `failures` are the request's so far, one for each attempt; more are added. Raises the last of them when none opens
+    or there is no money for another, or at once one that no other target could mend.
     """
-    failures: list[TargetFailure] = []
-    while (name := await _next_target(failures, asked, plan, snapshot, route, leash, gateway)) is not None:
-        cap = output_tokens_cap
-        if failures and budgets:
-            if not await _hold_more(asked, name, budgets, snapshot, draft, gateway):
+    while (name := await _next_target(errand, failures)) is not None:
+        cap = errand.output_tokens_cap
+        if failures and errand.budgets:
+            if not await _hold_more(errand, name):
                 break
-            needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=draft.spent)
-            cap = needs.output_tokens_cap
-        visit = _begin(asked, name, snapshot=snapshot, draft=draft, leash=leash, gateway=gateway, cap=cap)
+            cap = _needs(errand, name).output_tokens_cap
+        visit = _begin(errand, name, cap=cap)
         try:
-            await visit.open(asked, route=route, output_tokens_cap=cap)
+            await visit.open(errand, cap=cap)
         except TargetFailure as fault:
             visit.end(fault)
             failures.append(fault)
@@ -158,26 +174,19 @@ async def dispatch(
     raise failures[-1]
 
 
-async def _next_target(
-    failures: Sequence[TargetFailure],
-    asked: Asked,
-    plan: Plan,
-    snapshot: Snapshot,
-    route: Route,
-    leash: Leash,
-    gateway: Gateway,
-) -> str | None:
+async def _next_target(errand: Errand, failures: Sequence[TargetFailure]) -> str | None:
     """Whom to ask now, after the pause that it needs; None: nobody any more."""
     if not failures:
-        return plan.order[0]
+        return errand.order[0]
+    gateway = errand.gateway
     now = next_try(
-        plan.order,
+        errand.order,
         failures,
-        attempts_most=route.attempts,
-        targets=snapshot.policy.targets,
+        attempts_most=errand.route.attempts,
+        targets=errand.snapshot.policy.targets,
         resting=_resting(gateway),
-        jitter=_jitter(asked.facts.request_id),
-        left_s=leash.left_s,
+        jitter=_jitter(errand.asked.facts.request_id),
+        left_s=errand.leash.left_s,
     )
     if now is None or not gateway.retries.take(at_s=gateway.clock.monotonic_s()):
         return None
@@ -206,38 +215,49 @@ def too_long(target: str) -> TargetFailure:
     )
 
 
-def _begin(
-    asked: Asked,
-    name: str,
-    *,
-    snapshot: Snapshot,
-    draft: ReceiptDraft,
-    leash: Leash,
-    gateway: Gateway,
-    cap: int | None,
-) -> Visit:
-    price = snapshot.fleet[name].rate_card
+def _begin(errand: Errand, name: str, *, cap: int | None) -> Visit:
+    price = errand.snapshot.fleet[name].rate_card
     assert price is not None, "the price filter lets no unpriced target into a plan"
+    gateway, draft = errand.gateway, errand.draft
     attempt = draft.begin_attempt(
-        target=snapshot.policy.targets[name],
+        target=errand.snapshot.policy.targets[name],
         price=price,
         now_s=gateway.clock.monotonic_s(),
         now_us=gateway.clock.unix_us(),
         output_tokens_cap=cap,
+        more_prompt_tokens=errand.prefix_tokens,
     )
     gateway.journal.intend(draft.if_it_died_now(attempt))
-    return Visit(attempt, draft=draft, leash=leash, gateway=gateway)
+    return Visit(attempt, draft=draft, leash=errand.leash, gateway=gateway)
 
 
-async def _hold_more(
-    asked: Asked, name: str, budgets: tuple[Budget, ...], snapshot: Snapshot, draft: ReceiptDraft, gateway: Gateway
-) -> bool:
+def _needs(errand: Errand, name: str) -> AttemptNeeds:
+    return attempt_needs(
+        errand.asked,
+        name,
+        budgets=errand.budgets,
+        snapshot=errand.snapshot,
+        spent=errand.draft.spent,
+        more_bytes=len(errand.prefix.encode()),
+    )
+
+
+async def _hold_more(errand: Errand, name: str) -> bool:
     """What a further attempt may cost more than is held already; False: the money is not there."""
+    draft = errand.draft
     held = {hold.account: hold.amount for hold in draft.holds}
     try:
-        needs = attempt_needs(asked, name, budgets=budgets, snapshot=snapshot, spent=draft.spent).needs
+        needs = _needs(errand, name).needs
         more = [(budget, Nanodollars(max(need - held.get(budget.account, 0), 0))) for budget, need in needs]
-        draft.holds = grown(draft.holds, await gateway.treasury.hold(more, at=snapshot.at))
+        draft.holds = grown(draft.holds, await errand.gateway.treasury.hold(more, at=errand.snapshot.at))
     except (BudgetExceeded, BadRequest, LedgerUnavailable):
         return False
     return True
+
+
+def _cap_to_send(errand: Errand, cap: int | None) -> int | None:
+    """What follows a beginning may be as long as the whole might have been, less that; one token at least."""
+    most = errand.asked.facts.output_tokens_most if cap is None else cap
+    if not errand.prefix or most is None:
+        return cap
+    return max(1, most - errand.prefix_tokens)

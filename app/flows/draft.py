@@ -34,6 +34,8 @@ class OpenAttempt:
     target: Target
     price: RateCard
     meter: Meter
+    #: The estimate of its prompt.
+    prompt_tokens: int
     started_us: int
     provider_request_id: str | None = None
     status: int | None = None
@@ -105,31 +107,40 @@ class ReceiptDraft:
         return Nanodollars(sum(attempt.charge for attempt in self._closed))
 
     @property
-    def prompt_tokens(self) -> int:
-        """The prompt's estimate."""
-        return self._facts.prompt_tokens
-
-    @property
-    def is_streamed(self) -> bool:
-        """The answer comes piece by piece."""
-        return self._facts.stream
+    def output_tokens(self) -> int:
+        """What the attempts that ended put out, by what was counted or passed."""
+        return sum(attempt.usage.output for attempt in self._closed)
 
     def begin_attempt(
-        self, *, target: Target, price: RateCard, now_s: float, now_us: int, output_tokens_cap: int | None = None
+        self,
+        *,
+        target: Target,
+        price: RateCard,
+        now_s: float,
+        now_us: int,
+        output_tokens_cap: int | None = None,
+        more_prompt_tokens: int = 0,
     ) -> OpenAttempt:
-        """The next dispatch starts now. `output_tokens_cap`: sent with it where the caller names none."""
+        """The next dispatch starts now. `output_tokens_cap`: sent with it where the caller names none.
+        `more_prompt_tokens`: its prompt is so much longer than the caller's."""
         if not self._closed:
             self._overhead_s = now_s - self._started_s
         limits = _limits(self._facts, target, output_tokens_cap)
-        meter = Meter(started_s=now_s, prompt_estimate=self._facts.prompt_tokens, limits=limits)
+        prompt_tokens = self._facts.prompt_tokens + more_prompt_tokens
         return OpenAttempt(
-            number=len(self._closed) + 1, target=target, price=price, meter=meter, started_us=now_us, limits=limits
+            number=len(self._closed) + 1,
+            target=target,
+            price=price,
+            meter=Meter(started_s=now_s, prompt_estimate=prompt_tokens, limits=limits),
+            prompt_tokens=prompt_tokens,
+            started_us=now_us,
+            limits=limits,
         )
 
     def if_it_died_now(self, attempt: OpenAttempt) -> Receipt:
         """The receipt to book if this process ends before the next record: interrupted, estimated, flagged."""
         guess = Measurement(
-            usage=Usage(prompt=self._facts.prompt_tokens, output=attempt.covered_tokens),
+            usage=Usage(prompt=attempt.prompt_tokens, output=attempt.covered_tokens),
             usage_source=UsageSource.GATEWAY_ESTIMATE,
             ttft_s=None,
             tpot_s=None,

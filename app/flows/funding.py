@@ -77,16 +77,23 @@ class AttemptNeeds:
 
 
 def attempt_needs(
-    asked: Asked, target: str, *, budgets: Sequence[Budget], snapshot: Snapshot, spent: Nanodollars
+    asked: Asked,
+    target: str,
+    *,
+    budgets: Sequence[Budget],
+    snapshot: Snapshot,
+    spent: Nanodollars,
+    more_bytes: int = 0,
 ) -> AttemptNeeds:
-    """`spent`: by the attempts before it. Raises BadRequest for what a hard budget cannot hold."""
+    """`spent`: by the attempts before it. `more_bytes`: sent beyond what the caller sent. Raises BadRequest for what a
+    hard budget cannot hold."""
     route = snapshot.policy.routes[asked.facts.model]
     price = snapshot.fleet[target].rate_card
     assert price is not None, "the price filter lets no unpriced target into a plan"
     bounds = bounds_of(
         asked.facts,
         target=snapshot.policy.targets[target],
-        body_bytes=sum(len(memoryview(field)) for field in asked.fields.values()),
+        body_bytes=more_bytes + sum(len(memoryview(field)) for field in asked.fields.values()),
         prompts_most=_prompts_most(asked),
         output_tokens_most=route.output_tokens_most,
         output_tokens_default=route.output_tokens_default,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from app.flows.dispatch import Visit
 from app.flows.draft import CHECKPOINT_TOKENS
 from app.flows.gateway import Gateway
-from app.ports import Opening, Reply
 
 
-async def relay(visit: Visit, opening: Opening, reply: Reply, gateway: Gateway) -> bytes:
+async def relay(visit: Visit, write: Callable[[bytes], Awaitable[None]], gateway: Gateway) -> bytes:
     """Pass a stream on, event by event, and return its end: bytes that wait until the receipt is durable.
 
     Raises TargetFailure when the stream breaks; what was relayed stays relayed.
@@ -16,15 +17,14 @@ async def relay(visit: Visit, opening: Opening, reply: Reply, gateway: Gateway) 
     assert visit.answer is not None, "only an opened visit is relayed"
     meter = visit.attempt.meter
     now_s = gateway.clock.monotonic_s
-    await reply.begin(opening)
     async for piece in visit.answer.pieces():
         visit.attempt.hears(piece, at_s=now_s())
         if meter.estimated_output() >= visit.attempt.covered_tokens:
-            _cover_more(visit, opening.request_id, gateway)
+            _cover_more(visit, gateway)
         if piece.last:
             return piece.raw
         if piece.raw:
-            await reply.write(piece.raw)
+            await write(piece.raw)
     return b""
 
 
@@ -36,10 +36,10 @@ async def fetch(visit: Visit) -> bytes:
     return body
 
 
-def _cover_more(visit: Visit, request_id: str, gateway: Gateway) -> None:
+def _cover_more(visit: Visit, gateway: Gateway) -> None:
     attempt = visit.attempt
     attempt.covered_tokens = attempt.meter.estimated_output() + CHECKPOINT_TOKENS
     usage = attempt.meter.usage_if(output=attempt.covered_tokens)
     gateway.journal.checkpoint(
-        request_id=request_id, output_tokens=attempt.covered_tokens, charge=attempt.cost_of(usage)
+        request_id=visit.request_id, output_tokens=attempt.covered_tokens, charge=attempt.cost_of(usage)
     )

@@ -22,7 +22,7 @@ from app.domain.routing.plan import Candidate, Plan
 from app.domain.routing.policy import Shadow
 from app.domain.routing.snapshot import Snapshot, spill_key
 from app.domain.target import TargetSeen
-from app.flows.dispatch import dispatch, too_long
+from app.flows.dispatch import Errand, dispatch, too_long
 from app.flows.draft import ReceiptDraft
 from app.flows.funding import AttemptNeeds, attempt_needs
 from app.flows.gateway import Asked, Copy, Gateway
@@ -30,7 +30,7 @@ from app.flows.relay import fetch, relay
 from app.flows.settle import settle, settle_without_waiting
 from app.live.shadows import Dropped
 from app.live.wallet import Short
-from app.ports import Ids, Opening
+from app.ports import Ids
 
 #: What a copy's plan says instead of a preference: nobody chose, the rule named the target.
 SHADOW = "shadow"
@@ -131,9 +131,9 @@ async def _served(
     error: BreakevenError
     try:
         async with leash:
-            visit = await dispatch(
-                asked,
-                plan,
+            errand = Errand(
+                asked=asked,
+                order=plan.order,
                 snapshot=snapshot,
                 route=route,
                 draft=draft,
@@ -141,10 +141,10 @@ async def _served(
                 gateway=gateway,
                 output_tokens_cap=output_tokens_cap,
             )
-            async with visit:
+            async with await dispatch(errand, []) as visit:
                 assert visit.answer is not None, "an opened visit has its answer"
                 if asked.facts.stream:
-                    await relay(visit, _opening(plan, draft), _Nobody(), gateway)
+                    await relay(visit, _throw_away, gateway)
                 else:
                     await fetch(visit)
             return Outcome.COMPLETE, visit.answer.status
@@ -184,37 +184,5 @@ def _plan(plan: Plan, name: str, seen: TargetSeen) -> Plan:
     return Plan(rule=plan.rule, prefer=SHADOW, order=(name,), candidates=(candidate,))
 
 
-def _opening(plan: Plan, draft: ReceiptDraft) -> Opening:
-    """What nobody is told."""
-    return Opening(
-        request_id=draft.request_id,
-        status=200,
-        content_type="",
-        target=plan.order[0],
-        hosting="",
-        rule=plan.rule,
-        policy_digest=draft.policy_digest,
-        attempts=1,
-    )
-
-
-class _Nobody:
-    """ports.Reply: reads everything at once, never leaves, keeps nothing."""
-
-    left = False
-    begun = False
-
-    def on_leave(self, hung_up: Callable[[], None]) -> None:
-        """Nobody ever does."""
-
-    async def whole(self, opening: Opening, body: bytes) -> None:
-        """Thrown away."""
-
-    async def begin(self, opening: Opening) -> None:
-        """Not told."""
-
-    async def write(self, raw: bytes) -> None:
-        """Thrown away."""
-
-    async def end(self, raw: bytes = b"") -> None:
-        """Not told."""
+async def _throw_away(raw: bytes) -> None:
+    """Nobody waits for a copy: it is read as fast as it comes, and not kept."""

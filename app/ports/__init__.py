@@ -17,6 +17,7 @@ from app.domain.quick import quickly_made
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.policy import Timeouts
 from app.domain.target import Target
+from app.domain.telling import Telling
 from app.domain.usage import Usage
 from app.ports.keys import KeyBook as KeyBook
 from app.ports.keys import KeyRecord as KeyRecord
@@ -52,7 +53,7 @@ class Opening:
     rule: str
     policy_digest: str
     attempts: int
-    #: Known for whole answers only; a stream's charge stands on its receipt.
+    #: Known before the body for answers that were whole first; another stream's charge stands on its receipt.
     charge: Nanodollars | None = None
     rates: tuple[RateStanding, ...] = ()
 
@@ -77,7 +78,7 @@ class Reply(Protocol):
     async def whole(self, opening: Opening, body: bytes) -> None: ...
 
     async def begin(self, opening: Opening) -> None:
-        """Start a stream. From here on there is no other target."""
+        """Start a stream. From here on no status can be chosen."""
         ...
 
     async def write(self, raw: bytes) -> None:
@@ -104,10 +105,15 @@ class UpstreamCall:
     #: The caller asked for `stream_options.include_usage` itself; otherwise usage is asked for and hidden again.
     usage_wanted: bool
     timeouts: Timeouts
-    #: Sent where the caller's fields name no cap of their own; None: none is.
+    #: Sent instead of a cap that the caller's fields name; None: none is.
     output_tokens_cap: int | None = None
     #: Filled by an `open` that is cancelled with what had come by then: see `UpstreamAnswer.unread`.
     unread: list[Piece] = field(default_factory=list, compare=False)
+    #: What the caller of this stream has been told: only what is new to it comes in pieces, and what is not what it
+    #: was told is a failure. None: everything comes.
+    telling: Telling | None = None
+    #: The beginning of the answer: what follows is asked for. Only of targets that `can_continue`.
+    prefix: str = ""
 
 
 @dataclass(slots=True)

@@ -105,6 +105,7 @@ ADVICE: Final = {
     FaultKind.TOTAL_TIMEOUT: "ask for fewer tokens, or raise timeouts.total_s",
     FaultKind.CUT: "look into the target's log for the reason",
     FaultKind.INVALID_ANSWER: "check that the target's url leads to an OpenAI-compatible server",
+    FaultKind.NOT_REPRODUCED: "ask again, or have the route's `recovery` be another (`buffer` has no such end)",
     FaultKind.OVERLOADED: "try again later, or give its route another target",
     FaultKind.RATE_LIMITED: "try again later, or ask its provider for a higher limit",
     FaultKind.MONEY_GONE: "top up the account behind the target's credential, or raise its spend limit",

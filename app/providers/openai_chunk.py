@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 from msgspec import Raw
+
+from app.domain.telling import CONTENT, TEXT, Said
 
 _ABSENT: Final = Raw(b"")
 _NULL: Final = Raw(b"null")
@@ -42,6 +45,21 @@ class _ToolCall(msgspec.Struct):
     function: _Function | None = None
 
 
+class _Spoken(msgspec.Struct):
+    """A choice as it is compared: here no member of a delta may be overlooked."""
+
+    index: int = 0
+    delta: dict[str, Raw] | None = None
+    text: Raw = _ABSENT
+    finish_reason: Raw = _ABSENT
+    logprobs: Raw = _ABSENT
+    token_ids: Raw = _ABSENT
+
+
+class _SpokenChunk(msgspec.Struct):
+    choices: list[_Spoken] | None = None
+
+
 class Chunk(msgspec.Struct):
     """The members that are read. A chunk of another shape does not decode."""
 
@@ -72,13 +90,62 @@ class Chunk(msgspec.Struct):
         return sum(_content_bytes(choice) for choice in self.choices or ())
 
 
+#: The members of a delta that hold text.
+_DELTA_TEXTS: Final = frozenset({CONTENT, "reasoning_content", "reasoning", "refusal"})
+
 _chunk: Final = msgspec.json.Decoder(Chunk)
 _tool_calls: Final = msgspec.json.Decoder(list[_ToolCall])
+_spoken: Final = msgspec.json.Decoder(_SpokenChunk)
+_text: Final = msgspec.json.Decoder(str)
 
 
 def read_chunk(said: bytes) -> Chunk:
     """The chunk in these bytes. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError."""
     return _chunk.decode(said)
+
+
+def read_said(said: bytes) -> list[Said]:
+    """What a chunk adds to each of its choices. Of a delta, whatever is not empty and no text is `opaque`.
+
+    Raises as `read_chunk` does.
+    """
+    return [_said_of(choice) for choice in _spoken.decode(said).choices or ()]
+
+
+def _said_of(choice: _Spoken) -> Said:
+    members = {TEXT: choice.text} if choice.delta is None else choice.delta
+    texts, opaque = {}, bool(_text_bytes(choice.logprobs) or _text_bytes(choice.token_ids))
+    for member, written in members.items():
+        if not _said(written) or member == "role":
+            continue
+        if member in _DELTA_TEXTS or choice.delta is None:
+            try:
+                texts[member] = _text.decode(written)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                opaque = True  # no text, or bytes that are no character
+        elif _text_bytes(written):
+            opaque = True
+    finish = bytes(choice.finish_reason).decode(errors="replace") if _said(choice.finish_reason) else None
+    return Said(index=choice.index, texts=texts, finish=finish, opaque=opaque)
+
+
+def with_rests(said: bytes, rests: Mapping[int, Mapping[str, str]]) -> bytes:
+    """The chunk with these choices alone, each with these texts; all else that it says stays."""
+    chunk = msgspec.json.decode(said, type=dict[str, Raw])
+    choices = []
+    for raw in msgspec.json.decode(chunk["choices"], type=list[Raw]):
+        index = msgspec.json.decode(raw, type=_Spoken).index
+        if index in rests:
+            choices.append(_with_texts(msgspec.json.decode(raw, type=dict[str, Raw]), rests[index]))
+    return msgspec.json.encode({**chunk, "choices": choices})
+
+
+def _with_texts(choice: dict[str, Raw], texts: Mapping[str, str]) -> dict[str, object]:
+    if "delta" not in choice:
+        return {**choice, **texts}
+    delta = msgspec.json.decode(choice["delta"], type=dict[str, Raw])
+    delta.pop("role", None)  # it was told already
+    return {**choice, "delta": {**delta, **texts}}
 
 
 def _said(member: Raw) -> bool:

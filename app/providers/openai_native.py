@@ -279,7 +279,7 @@ async def _open_whole(call: UpstreamCall, destination: Destination, blame: Blame
 
 
 async def _open_stream(call: UpstreamCall, destination: Destination, blame: Blame) -> UpstreamAnswer:
-    reader = PieceReader(blame=blame, usage_wanted=call.usage_wanted, choices=choices_asked(call))
+    reader = PieceReader(blame=blame, usage_wanted=call.usage_wanted, choices=choices_asked(call), telling=call.telling)
     came = bytearray()
     try:
         http = await _ask(call, destination, blame, unread=came)

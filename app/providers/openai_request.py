@@ -29,11 +29,26 @@ def body_of(call: UpstreamCall) -> bytes:
         for word in _CAPS:
             fields.pop(word, None)  # a cap that is null is none
         fields[_cap_of(call)] = Raw(_encode(call.output_tokens_cap))
+    if call.prefix:
+        fields.update(_begun_with(call.prefix, call, fields))
     if call.stream:
         fields["stream"] = _TRUE
         if not call.usage_wanted:
             fields["stream_options"] = _with_usage(fields.get("stream_options"))
     return _encode(fields)
+
+
+def _begun_with(prefix: str, call: UpstreamCall, fields: dict[str, Raw]) -> dict[str, Raw]:
+    """The fields that ask for what follows this beginning of the answer."""
+    if call.endpoint is Endpoint.COMPLETIONS:
+        return {"prompt": Raw(_encode(msgspec.json.decode(fields["prompt"], type=str) + prefix))}
+    family = call.target.family
+    assert family is not None, "only a target that can go on with a beginning is asked to"
+    assert family.continues is not None, "only a target that can go on with a beginning is asked to"
+    messages = msgspec.json.decode(fields["messages"], type=list[Raw])
+    begun = Raw(_encode({"role": "assistant", "content": prefix}))
+    flags = {name: Raw(_encode(value)) for name, value in family.continues.items()}
+    return {"messages": Raw(_encode([*messages, begun])), **flags}
 
 
 def _cap_of(call: UpstreamCall) -> str:

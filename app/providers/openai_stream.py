@@ -7,15 +7,17 @@ escaped: the bytes `"usage":` can only be a key, never a word of the text.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from app.domain.errors import FaultKind, TargetFailure
+from app.domain.telling import News, Said, Telling
 from app.ports import Piece
 from app.providers.faults import Blame, read_error
-from app.providers.openai_chunk import Chunk, read_chunk
+from app.providers.openai_chunk import Chunk, read_chunk, read_said, with_rests
 from app.providers.openai_usage import usage_from
 from app.providers.sse import EventSplitter, EventTooLarge, payload
 
@@ -32,7 +34,8 @@ class PieceReader:
     """Fed the bytes of one answer, tells its pieces. What cannot be passed on becomes its `failure`: pieces that came
     before it, even in the same bytes, are given first.
 
-    `choices` is how many choices the caller asked for: the stream has finished when each has its finish reason."""
+    `choices` is how many choices the caller asked for: the stream has finished when each has its finish reason. With a
+    `telling` every event is read, and only what is new to the caller passes."""
 
     __slots__ = (
         "_blame",
@@ -42,6 +45,7 @@ class PieceReader:
         "_measured",
         "_padded",
         "_splitter",
+        "_telling",
         "_unread_ok",
         "_usage_wanted",
         "begun",
@@ -49,8 +53,9 @@ class PieceReader:
         "failure",
     )
 
-    def __init__(self, *, blame: Blame, usage_wanted: bool, choices: int) -> None:
+    def __init__(self, *, blame: Blame, usage_wanted: bool, choices: int, telling: Telling | None = None) -> None:
         self._blame = blame
+        self._telling = telling
         self._usage_wanted = usage_wanted
         self._choices = choices
         self._splitter = EventSplitter()
@@ -106,6 +111,9 @@ class PieceReader:
                 continue
             said = payload(event)
             if said == _DONE:
+                if self._telling is not None and self._telling.is_behind:
+                    self.failure = self._unlike()
+                    break
                 self.ended = self.begun = True
                 end = Piece(event, last=True, finished=self.finished)
                 break
@@ -139,6 +147,7 @@ class PieceReader:
         """What the event says goes into the piece; returns the event as it goes on."""
         try:
             chunk = read_chunk(said)
+            spoken: Sequence[Said] = () if self._telling is None else read_said(said)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
             raise self._blame.failure(
                 FaultKind.INVALID_ANSWER, f"sent an event that is not a chunk of JSON: {fault}", status=200
@@ -156,7 +165,33 @@ class PieceReader:
             into.content_bytes += content_bytes
             self._measure(event, content_bytes)
         self.begun = self.begun or bool(content_bytes) or bool(chunk.finished) or usage is not None
-        return event if self._usage_wanted else _without_usage(event, said, chunk)
+        if not self._usage_wanted:
+            event = _without_usage(event, said, chunk)
+        return event if self._telling is None or not spoken else self._news(event, spoken, self._telling)
+
+    def _news(self, event: bytes, spoken: Sequence[Said], telling: Telling) -> bytes:
+        """What of an event with choices is new to the caller; empty: nothing. `spoken` is what it says of each."""
+        rests: dict[int, Mapping[str, str]] = {}
+        is_whole = True
+        for said in spoken:
+            news = telling.hear(said)
+            if news is News.UNLIKE:
+                raise self._unlike()
+            is_whole = is_whole and news is News.ALL
+            if news is not News.NOTHING:
+                rests[said.index] = said.texts if news is News.ALL else news.texts
+        if is_whole or not rests:
+            return event if is_whole else b""
+        passed_on = payload(event)
+        assert passed_on is not None, "an event with choices has data"
+        return b"data: " + with_rests(passed_on, rests) + b"\n\n"
+
+    def _unlike(self) -> TargetFailure:
+        return self._blame.failure(
+            FaultKind.NOT_REPRODUCED,
+            "was asked anew after another target's stream broke, and answers otherwise than the text already sent",
+            status=200,
+        )
 
     def _measure(self, event: bytes, content_bytes: int) -> None:
         if self._measured == EVENTS_MEASURED:
@@ -165,7 +200,8 @@ class PieceReader:
         self._envelope_bytes = min(self._envelope_bytes, envelope_bytes) if self._measured else envelope_bytes
         self._padded = b'"obfuscation"' in event
         self._measured += 1
-        self._unread_ok = self._measured == EVENTS_MEASURED and any(spelling in event for spelling in _SPELLINGS)
+        is_known = self._measured == EVENTS_MEASURED and any(spelling in event for spelling in _SPELLINGS)
+        self._unread_ok = is_known and self._telling is None
 
     def _content_bytes(self, event: bytes) -> int:
         """About how much of an unread event is text; where events are padded to hide that, its size tells nothing."""

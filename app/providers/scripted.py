@@ -223,7 +223,9 @@ class ScriptedStream:
 
     def __init__(self, play: _Play) -> None:
         self._play = play
-        self._reader = PieceReader(blame=play.blame, usage_wanted=play.call.usage_wanted, choices=1)
+        self._reader = PieceReader(
+            blame=play.blame, usage_wanted=play.call.usage_wanted, choices=1, telling=play.call.telling
+        )
         self._ready: deque[Piece] = deque()
         self._word = 0
         self._over = False
@@ -235,6 +237,9 @@ class ScriptedStream:
         self._feed(choices=[self._choice(None, finish=None)])
         while not self._reader.begun:
             await self._advance()
+            if self._reader.failure is not None and not self._reader.begun:
+                self._play.deed.hung_up = True
+                raise self._reader.failure
 
     def pieces(self) -> AsyncIterator[Piece]:
         return self
@@ -244,6 +249,8 @@ class ScriptedStream:
 
     async def __anext__(self) -> Piece:
         while not self._ready:
+            if self._reader.failure is not None:
+                raise self._reader.failure
             if self._over:
                 raise StopAsyncIteration
             await self._advance()

@@ -37,14 +37,17 @@ def test_the_pick_is_asked_first() -> None:
     assert _next() == Try(target="first")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind not in {"bad_request", "content_refused"}])
+ENDS_THE_WALK = {FaultKind.BAD_REQUEST, FaultKind.CONTENT_REFUSED, FaultKind.NOT_REPRODUCED}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind not in ENDS_THE_WALK])
 def test_what_is_not_the_requests_own_fault_goes_to_the_next_at_once(kind: FaultKind) -> None:
     larger = {**TARGETS, "first": a_target("first", context_tokens=1000), "second": a_target("second")}
     assert _next(_failed("first", kind), targets=larger) == Try(target="second")
 
 
-@pytest.mark.parametrize("kind", [FaultKind.BAD_REQUEST, FaultKind.CONTENT_REFUSED])
-def test_what_is_the_requests_own_fault_ends_the_walk(kind: FaultKind) -> None:
+@pytest.mark.parametrize("kind", sorted(ENDS_THE_WALK))
+def test_what_is_the_requests_own_fault_or_was_answered_otherwise_ends_the_walk(kind: FaultKind) -> None:
     assert _next(_failed("first", kind)) is None
 
 

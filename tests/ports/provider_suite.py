@@ -13,6 +13,7 @@ from app.domain.errors import CALLERS_FAULT, MAY_HAVE_WORKED, FaultKind, TargetF
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.policy import Timeouts
 from app.domain.target import Target
+from app.domain.telling import Said, Telling
 from app.domain.usage import Usage
 from app.ports import Piece, Provider, UpstreamAnswer, UpstreamCall
 from app.providers.scripted import Script
@@ -162,6 +163,43 @@ class ProviderSuite:
         assert not any(piece.last for piece in pieces)
         assert any(piece.finished for piece in pieces)
         assert not at_hand.oracle()[0].hung_up
+
+    async def test_who_was_told_the_beginning_hears_only_what_follows(self, at_hand: ProviderAtHand) -> None:
+        at_hand.play(Script(words=("One", " two", " three"), fault=FaultKind.CUT, fault_after=2))
+        at_hand.play(Script(words=("One t", "wo th", "ree")))
+        telling, came = Telling(), list[Piece]()
+        answer = await at_hand.provider.open(a_call(at_hand, telling=telling))
+        with pytest.raises(TargetFailure):
+            await drain(answer, into=came)
+        await answer.close()
+        telling.begin_anew()
+        answer = await at_hand.provider.open(a_call(at_hand, telling=telling))
+        again = await pieces_of(answer)
+        await answer.close()
+        deltas = [
+            choice["delta"]
+            for event in said(b"".join(piece.raw for piece in [*came, *again]))
+            for choice in event["choices"]  # type: ignore[attr-defined]
+        ]
+        assert [delta["content"] for delta in deltas if delta.get("content")] == ["One", " two", " th", "ree"]
+        assert sum(piece.content_events for piece in again) == 3
+        assert again[-1].last
+
+    async def test_what_is_not_what_the_caller_was_told_is_a_failure_and_a_hang_up(
+        self, at_hand: ProviderAtHand
+    ) -> None:
+        telling = Telling()
+        telling.hear(Said(index=0, texts={"content": "One two"}))
+        telling.begin_anew()
+        at_hand.play(Script(words=("One", " three", *([" more"] * 50)), between_s=0.05))
+        came: list[Piece] = []
+        answer = await at_hand.provider.open(a_call(at_hand, telling=telling))
+        with pytest.raises(TargetFailure) as caught:
+            await drain(answer, into=came)
+        await answer.close()
+        assert caught.value.kind is FaultKind.NOT_REPRODUCED
+        assert b"three" not in b"".join(piece.raw for piece in came)
+        await self._hung_up(at_hand)
 
     @pytest.mark.parametrize("words", [1, 2, 5])
     async def test_a_stream_that_is_cut_breaks_after_the_words_that_came(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.policy import Timeouts
 from app.ports import UpstreamCall
+from app.providers.engines.families import FAMILIES
 from app.providers.openai_request import body_of, choices_asked
 from tests.makers import a_target
 
@@ -97,3 +100,26 @@ def test_the_choices_that_an_answer_will_have(endpoint: Endpoint, fields: dict[s
 def test_whatever_the_caller_sends_arrives(said: dict[str, object]) -> None:
     fields = {name: msgspec.json.encode(each) for name, each in {**said, "model": "chat"}.items()}
     assert msgspec.json.decode(body_of(a_call(fields))) == {**said, "model": "real/name"}
+
+
+def test_a_chat_goes_on_behind_its_beginning_with_the_words_of_its_engine() -> None:
+    fields = {"model": b'"chat"', "messages": b'[{"role":"user","content":"hi"}]', "max_completion_tokens": b"90"}
+    for name, flags in (
+        ("vllm", {"continue_final_message": True, "add_generation_prompt": False}),
+        ("sglang", {"continue_final_message": True}),
+    ):
+        target = replace(a_target(), kind=name, family=FAMILIES[name])
+        call = replace(a_call(fields, stream=True), target=target, prefix='Grüße "', output_tokens_cap=70)
+        sent = msgspec.json.decode(body_of(call))
+        assert sent["messages"] == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": 'Grüße "'}]
+        assert {key: sent[key] for key in flags} == flags
+        assert (sent["max_tokens"], "max_completion_tokens" in sent) == (70, False)
+
+
+def test_a_completion_goes_on_behind_prompt_and_beginning() -> None:
+    call = replace(a_call({"prompt": b'"Say: \\""'}, endpoint=Endpoint.COMPLETIONS), prefix="Grüße")
+    assert msgspec.json.decode(body_of(call))["prompt"] == 'Say: "Grüße'
+
+
+def test_only_families_that_are_known_to_go_on_are_said_to() -> None:
+    assert {name for name, family in FAMILIES.items() if family.continues is not None} == {"vllm", "sglang"}

@@ -51,6 +51,7 @@ SGLANG: Final = EngineFamily(
     sooner=Sooner.LARGER,
     on_abort=OnAbort.STOPS,
     when_full=WhenFull.REFUSES_IF_TOLD,
+    continues={"continue_final_message": True},
     marks=Marks(metrics=("sglang:",), owned_by=frozenset({"sglang"})),
     flags=(
         Flag(

@@ -59,6 +59,8 @@ VLLM: Final = EngineFamily(
     sooner=Sooner.LOWER,
     on_abort=OnAbort.STOPS,
     when_full=WhenFull.REFUSES_IF_TOLD,
+    # It refuses the first as long as the second has its default.
+    continues={"continue_final_message": True, "add_generation_prompt": False},
     marks=Marks(metrics=("vllm:",), owned_by=frozenset({"vllm"})),
     flags=(
         Flag(
