@@ -119,16 +119,15 @@ class Telling:
         return rests
 
     def _may_follow(self, said: Said, rests: Mapping[str, str]) -> bool:
-        """A choice ends once, in one way, and not before all that was told of it was said. What is no text is never
-        cut, nor does it come before that."""
+        """A choice ends once, in one way; and nothing new comes before all that was told of it, in every member, was
+        said. What is no text is never cut."""
+        is_new = said.opaque or any(rests.values())
         ended = self._finished.get(said.index)
         if ended is not None:
-            return not said.opaque and not any(rests.values()) and said.finish in {None, ended}
-        if not said.opaque and said.finish is None:
-            return True
+            return not is_new and said.finish in {None, ended}
         if said.opaque and rests != said.texts:
             return False
-        return all(
+        return not (is_new or said.finish is not None) or all(
             text.left <= len(said.texts.get(member, ""))
             for (index, member), text in self._texts.items()
             if index == said.index

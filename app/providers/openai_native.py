@@ -244,8 +244,13 @@ class StreamAnswer:
         if self._reader.ended or self._reader.finished or self._reader.failure is not None:
             return pieces
         if fault is not None:
-            raise self._blame.broken(fault) from fault
-        raise self._blame.failure(FaultKind.CUT, "ended its stream without finishing the answer", status=200)
+            failure = self._blame.broken(fault)
+        else:
+            failure = self._blame.failure(FaultKind.CUT, "ended its stream without finishing the answer", status=200)
+        if not pieces:
+            raise failure from fault
+        self._reader.failure = failure  # once the last event, which only lacked its blank line, has passed
+        return pieces
 
 
 class _Completion(msgspec.Struct):

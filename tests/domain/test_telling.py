@@ -65,6 +65,18 @@ def test_choices_and_members_are_compared_each_with_its_own() -> None:
     assert telling.hear(content("b", index=1)) is News.UNLIKE
 
 
+def test_a_thought_that_was_told_is_thought_to_its_end_before_anything_new_is_said() -> None:
+    thought = Said(index=0, texts={"reasoning": "hmm"})
+    assert told(thought).hear(content("yes")) is News.UNLIKE
+    telling = told(thought)
+    assert telling.hear(Said(index=0, texts={"reasoning": "hm"})) is News.NOTHING
+    assert telling.hear(content("yes")) is News.UNLIKE
+    assert told(thought).hear(Said(index=0, texts={"reasoning": "hmm", "content": "yes"})) == Rest(
+        {"reasoning": "", "content": "yes"}
+    )
+    assert told(content("yes")).hear(Said(index=0, texts={"reasoning": "hm"})) is News.UNLIKE
+
+
 def test_what_is_no_text_comes_behind_all_that_was_told_or_not_at_all() -> None:
     assert told(content("Let me")).hear(Said(index=0, opaque=True)) is News.UNLIKE
     assert told(content("Let me")).hear(content("Let me look", opaque=True)) is News.UNLIKE

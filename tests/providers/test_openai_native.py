@@ -17,6 +17,7 @@ from app.domain.errors import MAY_HAVE_WORKED, FaultKind, TargetFailure
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.policy import Timeouts
 from app.domain.target import Target
+from app.domain.telling import Telling
 from app.domain.usage import Usage
 from app.ports import Piece, UpstreamAnswer, UpstreamCall
 from app.providers.credentials import NamedCredentials
@@ -265,6 +266,20 @@ async def test_what_came_before_a_break_has_passed(
     assert caught.value.may_have_worked
     assert sum(piece.content_events for piece in came) == words
     assert not any(piece.last or piece.finished for piece in came)
+
+
+async def test_what_a_caller_was_told_before_a_break_is_what_passed_even_of_an_event_without_its_blank_line(
+    provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target
+) -> None:
+    upstream.will([stream_head(), part(chunk("one")), Pause(seconds=0.05), part(chunk(" two")[:-2]), Finish()])
+    telling, came = Telling(), list[Piece]()
+    answer = await provider.open(a_call(target, telling=telling))
+    with pytest.raises(TargetFailure) as caught:
+        await _collect(answer, came)
+    await answer.close()
+    assert caught.value.kind is FaultKind.CUT
+    assert b"".join(piece.raw for piece in came) == chunk("one") + chunk(" two")
+    assert telling.plain_text == "one two"
 
 
 async def _collect(answer: UpstreamAnswer, came: list[Piece]) -> None:
