@@ -83,20 +83,20 @@ def serve_gateway(settings: Settings, *, workers: int = 1) -> None:
         if not is_valid:
             check_start(settings, url)
         if workers == 1:
-            _one_process(settings, url, listener)
+            _one_process(settings, url, listener, workers)
         else:
-            serve_in_processes(workers, _one_process, (settings, url, listener))
+            serve_in_processes(workers, _one_process, (settings, url, listener, workers))
 
 
-def _one_process(settings: Settings, url: str, listener: socket.socket) -> None:
-    run(_serve(settings, url, listener))
+def _one_process(settings: Settings, url: str, listener: socket.socket, workers: int) -> None:
+    run(_serve(settings, url, listener, workers=workers))
 
 
-async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
+async def _serve(settings: Settings, url: str, listener: socket.socket, *, workers: int) -> None:
     stop = stop_on_signals()
     clock = SystemClock()
     with logging_to(sys.stdout.fileno(), level=settings.log_level) as sink:
-        async with _rooms(settings, url, clock=clock, sink=sink) as rooms:
+        async with _rooms(settings, url, clock=clock, sink=sink, workers=workers) as rooms:
             async with asyncio.TaskGroup() as group:
                 beside = [
                     group.create_task(work)
@@ -144,9 +144,13 @@ class _Rooms:
 
 
 @contextlib.asynccontextmanager
-async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: LineSink) -> AsyncIterator[_Rooms]:
+async def _rooms(
+    settings: Settings, url: str, *, clock: SystemClock, sink: LineSink, workers: int
+) -> AsyncIterator[_Rooms]:
     seams = Seams.of(settings.crash_at)
-    fleet = Fleet(has_credential=_credentials(settings).is_present, today=clock.today, notice=LOG.warning)
+    fleet = Fleet(
+        has_credential=_credentials(settings).is_present, today=clock.today, notice=LOG.warning, processes=workers
+    )
     retries = RetryBudget()
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
