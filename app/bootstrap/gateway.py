@@ -44,6 +44,7 @@ from app.live.shadows import Shadows
 from app.ports import BooksAway, LedgerBook, Provider
 from app.providers.credentials import NamedCredentials
 from app.providers.engine_probe import HttpEngineProbe
+from app.providers.exchange import HttpClient
 from app.providers.openai_native import OpenAiProvider
 from app.settings import MIB, Settings
 from app.storage.engine import Database
@@ -148,10 +149,7 @@ async def _rooms(
     settings: Settings, url: str, *, clock: SystemClock, sink: LineSink, workers: int
 ) -> AsyncIterator[_Rooms]:
     seams = Seams.of(settings.crash_at)
-    fleet = Fleet(
-        has_credential=_credentials(settings).is_present, today=clock.today, notice=LOG.warning, processes=workers
-    )
-    retries = RetryBudget()
+    fleet, retries = _fleet(settings, clock, workers), RetryBudget()
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
         calling, rates_book = callers(settings, url, database, clock=clock), PostgresRatesBook(database)
@@ -205,15 +203,20 @@ async def _rooms(
             database=database,
             metrics=metrics,
             policy_keeper=keeper,
-            fleet_watch=FleetWatch(
-                HttpEngineProbe(client, _credentials(settings), clock),
-                fleet,
-                policy,
-                clock=clock,
-                jitter=jitter,
-                notice=LOG.warning,
-            ),
+            fleet_watch=_fleet_watch(settings, client, fleet, policy, clock=clock),
         )
+
+
+def _fleet(settings: Settings, clock: SystemClock, workers: int) -> Fleet:
+    has_credential = _credentials(settings).is_present
+    return Fleet(has_credential=has_credential, today=clock.today, notice=LOG.warning, processes=workers)
+
+
+def _fleet_watch(
+    settings: Settings, client: HttpClient, fleet: Fleet, policy: PolicySlot, *, clock: SystemClock
+) -> FleetWatch:
+    probe = HttpEngineProbe(client, _credentials(settings), clock)
+    return FleetWatch(probe, fleet, policy, clock=clock, jitter=jitter, notice=LOG.warning)
 
 
 def _prices_in_force(rooms: _Rooms, clock: SystemClock) -> PricesInForce:
