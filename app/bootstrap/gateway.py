@@ -44,6 +44,7 @@ from app.live.shadows import Shadows
 from app.ports import BooksAway, LedgerBook, Provider
 from app.providers.credentials import NamedCredentials
 from app.providers.engine_probe import HttpEngineProbe
+from app.providers.exchange import HttpClient
 from app.providers.openai_native import OpenAiProvider
 from app.settings import MIB, Settings
 from app.storage.engine import Database
@@ -83,20 +84,20 @@ def serve_gateway(settings: Settings, *, workers: int = 1) -> None:
         if not is_valid:
             check_start(settings, url)
         if workers == 1:
-            _one_process(settings, url, listener)
+            _one_process(settings, url, listener, workers)
         else:
-            serve_in_processes(workers, _one_process, (settings, url, listener))
+            serve_in_processes(workers, _one_process, (settings, url, listener, workers))
 
 
-def _one_process(settings: Settings, url: str, listener: socket.socket) -> None:
-    run(_serve(settings, url, listener))
+def _one_process(settings: Settings, url: str, listener: socket.socket, workers: int) -> None:
+    run(_serve(settings, url, listener, workers=workers))
 
 
-async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
+async def _serve(settings: Settings, url: str, listener: socket.socket, *, workers: int) -> None:
     stop = stop_on_signals()
     clock = SystemClock()
     with logging_to(sys.stdout.fileno(), level=settings.log_level) as sink:
-        async with _rooms(settings, url, clock=clock, sink=sink) as rooms:
+        async with _rooms(settings, url, clock=clock, sink=sink, workers=workers) as rooms:
             async with asyncio.TaskGroup() as group:
                 beside = [
                     group.create_task(work)
@@ -152,10 +153,11 @@ class _Rooms:
 
 
 @contextlib.asynccontextmanager
-async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: LineSink) -> AsyncIterator[_Rooms]:
+async def _rooms(
+    settings: Settings, url: str, *, clock: SystemClock, sink: LineSink, workers: int
+) -> AsyncIterator[_Rooms]:
     seams = Seams.of(settings.crash_at)
-    fleet = Fleet(has_credential=_credentials(settings).is_present, today=clock.today, notice=LOG.warning)
-    retries = RetryBudget()
+    fleet, retries = _fleet(settings, clock, workers), RetryBudget()
     admission = Admission(most=settings.requests_most)
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
@@ -202,14 +204,7 @@ async def _rooms(settings: Settings, url: str, *, clock: SystemClock, sink: Line
             database=database,
             metrics=metrics,
             policy_keeper=keeper,
-            fleet_watch=FleetWatch(
-                HttpEngineProbe(client, _credentials(settings), clock),
-                fleet,
-                policy,
-                clock=clock,
-                jitter=jitter,
-                notice=LOG.warning,
-            ),
+            fleet_watch=_fleet_watch(settings, client, fleet, policy, clock=clock),
         )
 
 
@@ -221,6 +216,18 @@ def _lag_told(rooms: _Rooms, clock: SystemClock) -> Callable[[float], None]:
         rooms.admission.lagged(lag_s, at_s=clock.monotonic_s())
 
     return tell
+
+
+def _fleet(settings: Settings, clock: SystemClock, workers: int) -> Fleet:
+    has_credential = _credentials(settings).is_present
+    return Fleet(has_credential=has_credential, today=clock.today, notice=LOG.warning, processes=workers)
+
+
+def _fleet_watch(
+    settings: Settings, client: HttpClient, fleet: Fleet, policy: PolicySlot, *, clock: SystemClock
+) -> FleetWatch:
+    probe = HttpEngineProbe(client, _credentials(settings), clock)
+    return FleetWatch(probe, fleet, policy, clock=clock, jitter=jitter, notice=LOG.warning)
 
 
 def _prices_in_force(rooms: _Rooms, clock: SystemClock) -> PricesInForce:

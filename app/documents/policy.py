@@ -77,8 +77,8 @@ class WrittenLimits(Written):
 
     in_flight: InFlight | None = Field(
         default=None,
-        description="Most requests that may be there at once: of one gateway process, and of others too where the "
-        "engine tells its load.",
+        description="Most requests that may be there at once. The gateway processes of one machine share it where the "
+        "engine tells its load; elsewhere each has it.",
         examples=[64],
     )
     waiting: Waiting | None = Field(

@@ -58,7 +58,7 @@ class Target:
     model: str
     can: frozenset[Capability]
     context_tokens: int | None = None
-    #: Most requests kept in flight there, of this process and as far as the engine tells of others; None: no limit.
+    #: Most requests in flight there: of this process, or of all together where the engine tells; None: no limit.
     in_flight_most: int | None = None
     #: Most requests that may wait there, in the engine's own queue, beyond those; None: not said.
     waiting_most: int | None = None
@@ -94,6 +94,9 @@ class TargetSeen:
     in_flight: int = 0
     #: Requests there that this process did not send, as the engine told last; 0 where it does not tell.
     others: int = 0
+    #: Most requests that this process may keep there now, so that all together keep to the target's limit; None: the
+    #: limit is this process's own.
+    share: int | None = None
     circuit: Circuit = Circuit.CLOSED
     #: The kind of fault that it rests after, or was probed for; empty: its circuit is closed.
     rests_after: str = ""

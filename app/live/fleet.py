@@ -12,7 +12,7 @@ from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
 from app.domain.routing.policy import Policy
-from app.domain.signals import EngineSignals
+from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Circuit, Hosting, Target, TargetSeen
 from app.domain.usage import Usage
 from app.live.circuits import IN_SERVICE, Circuits, Rest
@@ -36,9 +36,12 @@ class Fleet:
         has_credential: Callable[[str], bool],
         today: Callable[[], date] | None = None,
         notice: Callable[[str], None] = lambda sentence: None,
+        processes: int = 1,
     ) -> None:
         """`today` is the day in UTC, for prices that change; without it the last price of each list holds. `notice`
-        gets a sentence when a credential begins to rest."""
+        gets a sentence when a credential begins to rest. `processes` like this one share the targets' limits of
+        requests in flight."""
+        self._processes = processes
         self._has_credential = has_credential
         self._today = today
         self._places: dict[str, _Place] = {}
@@ -62,7 +65,7 @@ class Fleet:
             place.credential_present = target.credential is None or self._has_credential(target.credential)
             place.rate_card = self._price(policy, target)
             place.limit(target)
-            place.learn(target)
+            place.learn(target, processes=self._processes)
             self._changed.add(target.name)
         self._circuits.follow({target.name: target.credential for target in policy.targets.values()})
         for name in [name for name in self._places if name not in policy.targets]:
@@ -339,15 +342,17 @@ class _Place:
             self.window = RateWindow()
         self.window.follow(target)
 
-    def learn(self, target: Target) -> None:
+    def learn(self, target: Target, *, processes: int) -> None:
         """Learn how fast it is, if it is ours. What was learned stands until it is another engine or model."""
         if target.hosting is not Hosting.SELF_HOSTED:
             self.load = None
             return
         learned_of = (target.url, target.model, target.kind)
         if self.load is None or self.learned_of != learned_of:
-            self.load, self.learned_of, self.serves_instead = TargetLoad(), learned_of, ""
-        self.load.limit(target.in_flight_most)
+            self.load, self.learned_of, self.serves_instead = TargetLoad(processes=processes), learned_of, ""
+        family = target.family
+        tells_load = family is not None and SignalName.RUNNING in family.signals
+        self.load.limit(target.in_flight_most, tells_load=tells_load)
 
     def has_progressed_since(self, since_s: float) -> bool:
         """Something came from there since: an engine that is slow is not one that hangs."""
@@ -366,6 +371,7 @@ class _Place:
         return TargetSeen(
             in_flight=self.in_flight,
             others=told.others,
+            share=told.share,
             circuit=self.rest.circuit,
             rests_after=self.rest.cause,
             is_last_resort=self.rest.last_resort,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from math import floor, inf
 from typing import Final
@@ -13,6 +14,9 @@ from app.domain.usage import Usage
 
 #: Signals that are older count for nothing: four polls were missed.
 SIGNALS_KNOWN_S: Final = 2.0
+#: Over how many polls the most counts, where processes share a limit: what is free for a moment only is not free, as
+#: requests come and go between polls.
+TOTALS_KEPT: Final = 4
 #: A curve that no first token confirmed for so long predicts nothing, so that a target that rules left because it was
 #: predicted to be slow is asked again.
 CURVE_KNOWN_S: Final = 300.0
@@ -25,6 +29,7 @@ class Told:
     """What a view shows of it. Times in milliseconds, as `TargetSeen` has them."""
 
     others: int = 0
+    share: int | None = None
     waiting: int | None = None
     saturation: float | None = None
     predicted_ttft_ms: float | None = None
@@ -49,11 +54,17 @@ class TargetLoad:
         "_numbers",
         "_others",
         "_prefill_tokens",
+        "_processes",
         "_read_s",
+        "_tells_load",
+        "_totals",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, processes: int = 1) -> None:
+        """`processes` share the limits: how many they are, as far as this one knows."""
+        self._processes = processes
         self._in_flight_most: int | None = None
+        self._tells_load = False
         self._fit = CurveFit()
         self._curve: ServiceCurve | None = None
         self._curve_until_s = -inf
@@ -67,10 +78,14 @@ class TargetLoad:
         self._numbers: dict[SignalName, float] = {}
         self._read_s: float | None = None
         self._others = 0
+        #: Of the last polls: requests of ours there, and all of them.
+        self._totals: deque[tuple[int, int]] = deque(maxlen=TOTALS_KEPT)
 
-    def limit(self, in_flight_most: int | None) -> None:
-        """The policy's limit stands for the engine's places where the engine does not tell them."""
+    def limit(self, in_flight_most: int | None, *, tells_load: bool) -> None:
+        """The policy's limit, which stands for the engine's places where the engine does not tell them. `tells_load`:
+        an engine of this family tells what it works on."""
         self._in_flight_most = in_flight_most
+        self._tells_load = tells_load
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,6 +140,9 @@ class TargetLoad:
             return
         total = int(numbers.get(SignalName.RUNNING, 0) + numbers.get(SignalName.WAITING, 0))
         self._others = max(0, total - ours)
+        if not self._is_known(signals.at_s):
+            self._totals.clear()
+        self._totals.append((ours, max(total, ours)))
         self._saw_steps(numbers)
         self._numbers, self._read_s = numbers, signals.at_s
 
@@ -150,6 +168,7 @@ class TargetLoad:
         waiting = self._numbers.get(SignalName.WAITING) if is_known else None
         return Told(
             others=self._others if is_known else 0,
+            share=self._share(is_known=is_known),
             waiting=None if waiting is None else int(waiting),
             saturation=round(load.in_flight / load.places, 3) if is_known and load.places else None,
             predicted_ttft_ms=None if curve is None else round(1000 * curve.ttft_s(load), 1),
@@ -171,6 +190,23 @@ class TargetLoad:
         if self._read_s is not None:
             due_s = min(due_s, self._read_s + floor(at_s - self._read_s) + 1)
         return due_s
+
+    def _share(self, *, is_known: bool) -> int | None:
+        """An even part of the limit at least; and beyond what was ours lately, an even part of what was free all the
+        time. When the engine had too many, whoever has more than an even part gives back all that is too much."""
+        limit = self._in_flight_most
+        if limit is None or not self._tells_load:
+            return None
+        even = max(1, limit // self._processes)
+        if not is_known:
+            return even
+        ours, total = self._totals[-1]
+        if total > limit:
+            return max(even, ours - (total - limit))
+        most_ours, most = max(each for each, _ in self._totals), max(each for _, each in self._totals)
+        if most > limit:
+            return max(even, ours)
+        return min(limit, max(even, most_ours + (limit - most) // self._processes))
 
     def _load(self, in_flight: int, *, at_s: float) -> Load:
         if not self._is_known(at_s):

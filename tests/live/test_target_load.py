@@ -173,3 +173,65 @@ def test_counters_that_went_back_teach_nothing() -> None:
     load.polled(_told(1, running=1, itl_count=1000, itl_sum_s=900), ours=1)
     load.polled(_told(2, running=1, itl_count=10, itl_sum_s=0.1), ours=1)
     assert load.told(in_flight=0, at_s=2).predicted_ttft_ms == before
+
+
+def _polled(*, processes: int, ours: int, others: int, limit: int = 16) -> TargetLoad:
+    load = TargetLoad(processes=processes)
+    load.limit(limit, tells_load=True)
+    load.polled(_told(1, running=ours + others, waiting=0), ours=ours)
+    return load
+
+
+@pytest.mark.parametrize(
+    ("ours", "others", "share"),
+    [
+        (0, 0, 4),  # an even part of a free target
+        (4, 0, 7),  # and of what is free beside ours
+        (4, 12, 4),  # a full one: what ends may be replaced
+        (16, 0, 16),
+        (16, 12, 4),  # too much is there: whoever has more than an even part gives it back
+        (8, 12, 4),
+        (8, 9, 7),
+        (0, 16, 4),  # whoever has nothing gets an even part of the limit
+    ],
+)
+def test_processes_share_a_limit_by_what_the_engine_tells(ours: int, others: int, share: int) -> None:
+    assert _polled(processes=4, ours=ours, others=others).told(in_flight=ours, at_s=1).share == share
+
+
+def test_one_process_alone_has_the_whole_limit_whatever_strangers_do_there() -> None:
+    assert _polled(processes=1, ours=3, others=0).told(in_flight=3, at_s=1).share == 16
+    assert _polled(processes=1, ours=3, others=5).told(in_flight=3, at_s=1).share == 16
+
+
+def test_with_old_signals_each_process_keeps_to_an_even_part() -> None:
+    load = _polled(processes=4, ours=9, others=0)
+    assert load.told(in_flight=9, at_s=1 + SIGNALS_KNOWN_S).share == 4
+
+
+def test_before_the_first_poll_each_process_keeps_to_an_even_part_too() -> None:
+    load = TargetLoad(processes=4)
+    load.limit(16, tells_load=True)
+    assert load.told(in_flight=0, at_s=1).share == 4
+
+
+def test_the_limit_of_an_engine_that_tells_no_load_is_each_process_own() -> None:
+    load = TargetLoad(processes=4)
+    load.limit(16, tells_load=False)
+    assert load.told(in_flight=0, at_s=1).share is None
+
+
+@pytest.mark.parametrize("processes", [2, 4, 7])
+def test_shares_of_hungry_processes_settle_at_the_limit_from_any_beginning(processes: int) -> None:
+    limit = 64
+    for begin in range(0, limit + 1, 8):
+        have = [begin, *[0] * (processes - 1)]
+        most = 0
+        for turn in range(200):
+            which = turn % processes
+            total = sum(have)
+            load = _polled(processes=processes, ours=have[which], others=total - have[which], limit=limit)
+            have[which] = load.told(in_flight=have[which], at_s=1).share or 0
+            most = max(most, sum(have))
+        assert most <= limit * (2 - 1 / processes)
+        assert limit - processes <= sum(have) <= limit

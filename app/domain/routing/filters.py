@@ -100,11 +100,14 @@ def within_its_rate_limits(facts: RequestFacts, target: Target, seen: TargetSeen
 
 
 def has_room(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
-    """Fewer requests are in flight there than its limit, those of others counted as far as the engine tells of them."""
-    if target.in_flight_most is None or seen.in_flight + seen.others < target.in_flight_most:
+    """Fewer requests are in flight there than its limit, or than this process's share of it."""
+    limit = target.in_flight_most
+    if limit is None or seen.in_flight < (limit if seen.share is None else seen.share):
         return None
-    others = f" beside {seen.others} of others" if seen.others else ""
-    return f"{seen.in_flight} requests are in flight{others} and its limit is {target.in_flight_most}"
+    if seen.share is None or seen.share >= limit:
+        return f"{seen.in_flight} requests are in flight and its limit is {limit}"
+    beside = f"{seen.in_flight} requests are in flight beside {seen.others} of others"
+    return f"{beside}; its limit is {limit}, of which {seen.share} are this process's share"
 
 
 def has_a_place_in_its_queue(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:

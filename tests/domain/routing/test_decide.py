@@ -234,12 +234,13 @@ def test_the_fastest_for_a_long_prompt_is_another_than_for_a_short_one() -> None
     assert [plan.order for plan in orders if isinstance(plan, Plan)] == [("near", "strong"), ("strong", "near")]
 
 
-def test_a_target_that_others_filled_has_no_room() -> None:
+def test_a_target_that_others_filled_has_no_more_room_than_the_share() -> None:
     target = a_target(in_flight_most=4)
-    full = decide(some_facts(), a_snapshot(target, home=TargetSeen(rate_card=CARD, in_flight=1, others=3)))
+    full = decide(some_facts(), a_snapshot(target, home=TargetSeen(rate_card=CARD, in_flight=1, others=3, share=1)))
     assert isinstance(full, Refusal)
-    assert "1 requests are in flight beside 3 of others and its limit is 4" in full.message
-    assert isinstance(decide(some_facts(), a_snapshot(target, home=TargetSeen(rate_card=CARD, others=3))), Plan)
+    assert "1 requests are in flight beside 3 of others; its limit is 4, of which 1 are this" in full.message
+    free = TargetSeen(rate_card=CARD, others=3, share=1)
+    assert isinstance(decide(some_facts(), a_snapshot(target, home=free)), Plan)
 
 
 def test_a_decision_on_predictions_replays_from_its_receipt() -> None:
