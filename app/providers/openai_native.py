@@ -227,6 +227,7 @@ class StreamAnswer:
     def unread(self) -> Sequence[Piece]:
         unread = list(self._ready)
         self._ready.clear()
+        self._reader.stop_telling()
         if not self._at_end and self._reader.failure is None:
             unread += self._reader.feed(self._http.unread())
         return unread
@@ -289,6 +290,7 @@ async def _open_stream(call: UpstreamCall, destination: Destination, blame: Blam
     try:
         http = await _ask(call, destination, blame, unread=came)
     except asyncio.CancelledError:
+        reader.stop_telling()
         call.unread.extend(reader.feed(bytes(came)))
         raise
     answer = StreamAnswer(http, blame, reader, idle_s=call.timeouts.idle_s)

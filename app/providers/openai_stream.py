@@ -76,6 +76,10 @@ class PieceReader:
         """Every choice has its finish reason, so that nothing of the answer itself is missing."""
         return len(self._finished) >= self._choices
 
+    def stop_telling(self) -> None:
+        """What is fed from here on is counted, and goes to no caller."""
+        self._telling = None
+
     def feed(self, received: bytes) -> list[Piece]:
         """The pieces that are whole now: at most one, and one more for `[DONE]`."""
         try:

@@ -174,3 +174,13 @@ def test_a_completion_is_told_like_a_chat() -> None:
 
     telling = told(completion("one, t"))
     assert raw(heard(telling, completion("one"), completion(", two"))) == completion("wo")
+
+
+def test_what_nobody_will_be_sent_is_counted_and_not_taken_for_told() -> None:
+    telling = Telling()
+    reader = PieceReader(blame=Blame(target="home"), usage_wanted=False, choices=1, telling=telling)
+    reader.feed(chunk("one"))
+    reader.stop_telling()
+    (piece,) = reader.feed(chunk(" two"))
+    assert piece.content_events == 1
+    assert telling.plain_text == "one"
