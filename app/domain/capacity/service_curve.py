@@ -16,7 +16,7 @@ The numbers are learned from answers and from what engines count: see `CurveFit`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
@@ -109,14 +109,16 @@ class CurveFit:
 
     def saw_step(self, *, sequences: float, step_s: float) -> CurveFit:
         """A decode step took so long with so many sequences."""
-        return replace(self, steps=self.steps.saw(x=sequences, y=step_s))
+        steps = self.steps.saw(x=sequences, y=step_s)
+        return CurveFit(steps=steps, prefill=self.prefill, output_tokens=self.output_tokens)
 
     def saw_output(self, *, tokens: float) -> CurveFit:
         """An answer was so long."""
         if not 0 < tokens <= MOST:
             return self
         weight = OUTPUT_WEIGHT if self.output_tokens else 1.0
-        return replace(self, output_tokens=self.output_tokens + weight * (tokens - self.output_tokens))
+        mean = self.output_tokens + weight * (tokens - self.output_tokens)
+        return CurveFit(steps=self.steps, prefill=self.prefill, output_tokens=mean)
 
     def saw_first_token(self, *, load: Load, computed_tokens: int, ttft_s: float) -> CurveFit:
         """A request whose prompt had so many tokens to compute was sent under `load`; its first token came then. One
@@ -126,7 +128,8 @@ class CurveFit:
         tokens = load.prefill_tokens + max(0, computed_tokens)
         step_s = self._decode.step_with_s(load.in_flight)
         in_prefill_s = max(0.0, ttft_s - step_s * (1 + tokens / STEP_TOKENS))
-        return replace(self, prefill=self.prefill.saw(x=tokens, y=in_prefill_s))
+        prefill = self.prefill.saw(x=tokens, y=in_prefill_s)
+        return CurveFit(steps=self.steps, prefill=prefill, output_tokens=self.output_tokens)
 
     @property
     def curve(self) -> ServiceCurve | None:
@@ -134,8 +137,13 @@ class CurveFit:
         if self.prefill.weight < ANSWERS_LEAST - 0.5:
             return None
         per_token_s, overhead_s = self.prefill.slope_and_intercept
-        return replace(
-            self._decode, prefill_s_per_token=per_token_s, overhead_s=overhead_s, output_tokens=self.output_tokens
+        decode = self._decode
+        return ServiceCurve(
+            step_s=decode.step_s,
+            step_per_sequence_s=decode.step_per_sequence_s,
+            prefill_s_per_token=per_token_s,
+            overhead_s=overhead_s,
+            output_tokens=self.output_tokens,
         )
 
     @property
