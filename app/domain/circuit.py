@@ -99,8 +99,17 @@ class Breaker:
         """A request ended and said nothing of the target: its caller left. If it was the probe, another may go."""
         return replace(self, probing_since_s=None)
 
-    def failed(self, kind: FaultKind, conduct: Conduct, *, at_s: float, asked_s: float | None = None) -> Breaker:
-        """One more failure. `asked_s`: a pause that the target asked for, which opens the circuit at once.
+    def failed(
+        self,
+        kind: FaultKind,
+        conduct: Conduct,
+        *,
+        at_s: float,
+        began_s: float | None = None,
+        asked_s: float | None = None,
+    ) -> Breaker:
+        """One more failure, of a request that began then. `asked_s`: a pause that the target asked for, which opens the
+        circuit at once.
 
         What was under way when the circuit opened says nothing new; a probe that fails lengthens the next rest, unless
         it was sent before the rest was over.
@@ -108,7 +117,7 @@ class Breaker:
         rests = self.rests
         strikes = self.strikes + (STRIKES_TO_OPEN if asked_s else conduct.strikes)
         if rests:
-            if self.probing_since_s is None:
+            if self.probing_since_s is None or (began_s is not None and began_s < self.probing_since_s):
                 return self
             rests += self.probing_since_s - self.opened_s >= self.rest_s
         elif strikes < STRIKES_TO_OPEN:

@@ -60,7 +60,15 @@ def next_try(
     for name in order:
         if name not in asked and name not in resting and _is_larger(targets[name], than=too_long):
             return Try(target=name)
-    return None if too_long is not None else _again(failures, jitter=jitter, left_s=left_s)
+    if too_long is not None or len(failures) - len(asked) >= REPEATS_MOST:
+        return None
+    # One that rests may be asked where it named the pause itself: its circuit lets a probe through after just that.
+    may_repeat = [
+        failure
+        for failure in failures
+        if failure.target in order and (failure.retry_after_s or failure.target not in resting)
+    ]
+    return _again(may_repeat, jitter=jitter, left_s=left_s)
 
 
 def _largest_too_small(failures: Sequence[TargetFailure], targets: Mapping[str, Target]) -> float | None:
@@ -79,8 +87,6 @@ def _is_larger(target: Target, *, than: float | None) -> bool:
 
 
 def _again(failures: Sequence[TargetFailure], *, jitter: float, left_s: float) -> Try | None:
-    if len(failures) - len({failure.target for failure in failures}) >= REPEATS_MOST:
-        return None
     pauses = {failure.target: pause for failure in failures if (pause := _pause_s(failure, jitter)) is not None}
     if not pauses:
         return None
@@ -92,9 +98,8 @@ def _again(failures: Sequence[TargetFailure], *, jitter: float, left_s: float) -
 
 def _pause_s(failure: TargetFailure, jitter: float) -> float | None:
     """How long before this target may be asked again; None: not within this request."""
-    least_s = REPEAT_AFTER_S * (1 + jitter)
     if failure.kind in _PASSING:
-        return max(failure.retry_after_s or 0.0, least_s)
+        return max(failure.retry_after_s or 0.0, REPEAT_AFTER_S) + REPEAT_AFTER_S * jitter
     if failure.kind is FaultKind.RATE_LIMITED and failure.retry_after_s:
         return failure.retry_after_s + REPEAT_AFTER_S * jitter
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from app.domain.errors import (
@@ -14,6 +13,7 @@ from app.domain.errors import (
     ModelNotAllowed,
     ModelUnknown,
     NoTarget,
+    RequestRejected,
     TargetFailure,
 )
 from app.domain.metering.measurement import Outcome
@@ -43,8 +43,13 @@ async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
         raise LedgerUnavailable(reason)
     admitted = await gateway.limits.admit(asked.facts.caller, tokens=asked.facts.prompt_tokens)
     snapshot = gateway.snapshot(at_us=asked.at_us)
-    admit(asked.facts, snapshot.policy)
-    funded = await fund(asked, snapshot, gateway)
+    try:
+        admit(asked.facts, snapshot.policy)
+        funded = await fund(asked, snapshot, gateway)
+    except RequestRejected:
+        if admitted is not None:
+            admitted.used(0)
+        raise
     decision = funded.decision
     draft = ReceiptDraft(
         facts=asked.facts,
@@ -139,7 +144,7 @@ async def _serve(
         return _Ending(outcome=Outcome.REFUSED if refused else Outcome.BROKEN, error=failure)
     except BreakevenError as fault:
         return _Ending(outcome=Outcome.REFUSED, error=fault)
-    except asyncio.CancelledError:
+    except BaseException:  # a bug too: what was dispatched is booked, and what was held is free again
         settle_without_waiting(
             draft.receipt(outcome=Outcome.INTERRUPTED, status=0, now_s=gateway.clock.monotonic_s()), gateway
         )

@@ -17,7 +17,9 @@ async def settle(receipt: Receipt, gateway: Gateway) -> None:
     try:
         await gateway.journal.settle(receipt)
     except LedgerUnavailable:
-        if not receipt.attempts:
+        if receipt.attempts:
+            gateway.treasury.settled(receipt)  # it is written later, or its intent is booked: nothing is held for it
+        else:
             gateway.treasury.release(receipt)  # nothing was dispatched, and no intent will ever be booked
         raise
     except asyncio.CancelledError:

@@ -152,7 +152,10 @@ async def _served(
         error, outcome = too_long(plan.order[0]), Outcome.BROKEN
     except TargetFailure as failure:
         error, outcome = failure, Outcome.REFUSED if failure.kind in CALLERS_FAULT else Outcome.BROKEN
-    except asyncio.CancelledError:
+    except LedgerUnavailable:
+        gateway.treasury.release(draft.receipt(outcome=Outcome.REFUSED, status=0, now_s=gateway.clock.monotonic_s()))
+        raise
+    except BaseException:  # a bug too: what was dispatched is booked, and what was held is free again
         now_s = gateway.clock.monotonic_s()
         settle_without_waiting(draft.receipt(outcome=Outcome.INTERRUPTED, status=0, now_s=now_s), gateway)
         raise

@@ -98,13 +98,11 @@ class Circuits:
 
     def let_go(self, target: str) -> None:
         """A request ended there and said nothing of it."""
-        credential = self._credentials.get(target, "")
-        for breakers, name in ((self._targets, target), (self._accounts, credential)):
-            if name in breakers:
-                breakers[name] = breakers[name].let_go()
+        self._let_go(self._targets, target)
+        self._let_go(self._accounts, self._credentials.get(target))
 
-    def failed(self, failure: TargetFailure, *, at_s: float, progressed: bool) -> None:
-        """It failed. `progressed`: somebody got something from it while this request waited."""
+    def failed(self, failure: TargetFailure, *, began_s: float, at_s: float, progressed: bool) -> None:
+        """A request that began then failed there. `progressed`: somebody got something from it meanwhile."""
         conduct = CONDUCT.get(failure.kind)
         if conduct is None:
             self.let_go(failure.target)
@@ -114,13 +112,22 @@ class Circuits:
         credential = self._credentials.get(failure.target)
         breakers, name = self._targets, failure.target
         if conduct.of_account and credential is not None:
+            self._let_go(self._targets, failure.target)
             breakers, name = self._accounts, credential
             if name not in breakers:
                 self._notice(
                     f"{credential} rests for {conduct.rest_s:.0f} s, and with it every target that uses it: {failure}"
                 )
+        else:
+            self._let_go(self._accounts, credential)
         asked_s = failure.retry_after_s if failure.kind in _MAY_ASK else None
-        breakers[name] = breakers.get(name, CLOSED).failed(failure.kind, conduct, at_s=at_s, asked_s=asked_s)
+        breakers[name] = breakers.get(name, CLOSED).failed(
+            failure.kind, conduct, began_s=began_s, at_s=at_s, asked_s=asked_s
+        )
+
+    def _let_go(self, breakers: dict[str, Breaker], name: str | None) -> None:
+        if name in breakers:
+            breakers[name] = breakers[name].let_go()
 
 
 #: Faults whose Retry-After is kept.

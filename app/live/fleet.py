@@ -68,6 +68,9 @@ class Fleet:
             place.learn(target, processes=self._processes)
             self._changed.add(target.name)
         self._circuits.follow({target.name: target.credential for target in policy.targets.values()})
+        troubled = set(self._circuits.troubled())
+        for name in policy.targets.keys() - troubled:
+            self._places[name].rest = IN_SERVICE  # another credential: what rested with the one before rests no more
         for name in [name for name in self._places if name not in policy.targets]:
             self._places[name].is_followed = False
             self._drop_if_idle(name)
@@ -252,7 +255,7 @@ class Fleet:
         if failure is not None:
             began_s = at_s if meter is None else meter.started_s
             progressed = meter is None or place.has_progressed_since(began_s)
-            self._circuits.failed(failure, at_s=at_s, progressed=progressed)
+            self._circuits.failed(failure, began_s=began_s, at_s=at_s, progressed=progressed)
         elif self._circuits:
             if answered:
                 sharing = list(self._circuits.troubled())
@@ -345,7 +348,7 @@ class _Place:
     def learn(self, target: Target, *, processes: int) -> None:
         """Learn how fast it is, if it is ours. What was learned stands until it is another engine or model."""
         if target.hosting is not Hosting.SELF_HOSTED:
-            self.load = None
+            self.load, self.learned_of, self.serves_instead = None, ("", "", ""), ""
             return
         learned_of = (target.url, target.model, target.kind)
         if self.load is None or self.learned_of != learned_of:

@@ -133,6 +133,7 @@ class WholeAnswer:
             raise self._blame.said_in_answer(body)
         if said.choices is None:
             raise self._blame.failure(FaultKind.INVALID_ANSWER, "answered without any choices", status=200)
+        self._parts.clear()
         return body, usage_from(said.usage, service_tier=said.service_tier)
 
     def unread(self) -> Sequence[Piece]:
@@ -142,19 +143,16 @@ class WholeAnswer:
         self._http.close()
 
     async def _read(self) -> bytes:
-        """The whole body. What came of it stays in `_parts` until it is whole."""
+        """The whole body. What came of it stays in `_parts` until it is known to be an answer."""
         parts, size_bytes = self._parts, 0
         while received := await self._http.read():
             parts.append(received)
             size_bytes += len(received)
             if size_bytes > BODY_MOST_BYTES:
-                parts.clear()
                 raise self._blame.failure(
                     FaultKind.INVALID_ANSWER, f"answered with more than {BODY_MOST_BYTES} bytes", status=200
                 )
-        body = b"".join(parts)
-        parts.clear()
-        return body
+        return b"".join(parts)
 
 
 class StreamAnswer:

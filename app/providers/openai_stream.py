@@ -168,7 +168,9 @@ class PieceReader:
             into.content_events += 1
             into.content_bytes += content_bytes
             self._measure(event, content_bytes)
-        self.begun = self.begun or bool(content_bytes) or bool(chunk.finished) or usage is not None
+        # Usage beside choices may come with the very first, empty delta: nothing has begun then.
+        told_alone = usage is not None and not chunk.choices
+        self.begun = self.begun or bool(content_bytes) or bool(chunk.finished) or told_alone
         if not self._usage_wanted:
             event = _without_usage(event, said, chunk)
         return event if self._telling is None or not spoken else self._news(event, spoken, self._telling)

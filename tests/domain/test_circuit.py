@@ -142,3 +142,11 @@ def test_an_account_that_is_used_up_is_never_a_last_resort(kind: FaultKind) -> N
 def test_a_pause_that_was_asked_for_is_kept_by_the_last_resort_too() -> None:
     breaker = _failed(CLOSED, FaultKind.OVERLOADED, at_s=0, asked_s=30)
     assert not any(breaker.is_last_resort(at_s=at_s) for at_s in range(30))
+
+
+def test_a_request_that_began_before_the_probe_is_not_taken_for_it() -> None:
+    probing = _opened(at_s=0).dispatched(at_s=REST_S)
+    late = probing.failed(ERROR, CONDUCT[ERROR], began_s=REST_S - 3, at_s=REST_S + 1)
+    assert late == probing
+    probed = probing.failed(ERROR, CONDUCT[ERROR], began_s=REST_S, at_s=REST_S + 1)
+    assert probed.rest_s == 2 * REST_S

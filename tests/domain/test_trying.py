@@ -122,3 +122,16 @@ def test_nobody_waits_beyond_its_patience_or_its_own_time(pause_s: float, left_s
 )
 def test_what_costs_time_or_money_or_cannot_pass_is_not_asked_again(kind: FaultKind) -> None:
     assert _next(_failed("first", kind), order=("first",)) is None
+
+
+def test_who_may_not_take_over_is_not_asked_again_though_it_failed_in_passing() -> None:
+    passing = _failed("first", FaultKind.SERVER_ERROR)
+    cut = _failed("second", FaultKind.CUT)
+    assert _next(passing, cut, order=("second",)) is None
+
+
+def test_a_target_that_rests_by_now_is_not_waited_for_unless_it_named_the_pause_itself() -> None:
+    refused = _failed("first", FaultKind.REFUSED_CONNECTION)
+    assert _next(refused, order=("first",), resting=("first",)) is None
+    busy = _failed("first", FaultKind.OVERLOADED, retry_after_s=1)
+    assert _next(busy, order=("first",), resting=("first",)) is not None

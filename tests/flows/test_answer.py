@@ -16,6 +16,7 @@ from app.domain.errors import (
     TargetFailure,
 )
 from app.domain.ledger.receipt import Receipt
+from app.domain.limits import RateLimits
 from app.domain.metering.measurement import Outcome
 from app.domain.routing.policy import Timeouts
 from app.domain.target import TargetSeen
@@ -338,3 +339,14 @@ async def test_a_prompt_too_long_for_one_is_answered_by_a_larger_one_and_passed_
         await answer(asked(house, request_id="r2"), Caller(), house.gateway)
     assert caught.value.kind is FaultKind.CONTEXT_OVERFLOW
     assert [call.target.name for call in house.provider.calls] == ["small", "large", "small", "large"]
+
+
+async def test_a_request_that_is_turned_away_for_what_it_asks_takes_no_tokens_of_its_minute() -> None:
+    house = a_house()
+    gate = house.gateway.limits
+    gate.limits.follow(keys={"abcdefgh": ("abcdefgh", RateLimits(tokens_per_minute=10_000))}, teams={})
+    (one,) = gate.limits.all().values()
+    one.held = 10_000
+    with pytest.raises(ModelUnknown):
+        await answer(asked(house, model="nobody", prompt_tokens=9_000), Caller(), house.gateway)
+    assert one.held == 10_000

@@ -26,7 +26,7 @@ def test_while_nothing_fails_there_is_nothing_to_look_at() -> None:
 
 def test_a_pause_that_was_asked_for_is_kept_to_the_second_and_no_last_resort_breaks_it() -> None:
     circuits = _circuits()
-    circuits.failed(_failure(FaultKind.RATE_LIMITED, retry_after_s=7), at_s=0, progressed=True)
+    circuits.failed(_failure(FaultKind.RATE_LIMITED, retry_after_s=7), began_s=0, at_s=0, progressed=True)
     rest = circuits.of("mini", at_s=6.9)
     assert (rest.circuit, rest.cause, rest.last_resort) == (Circuit.OPEN, "rate_limited", False)
     assert circuits.of("mini", at_s=7).circuit is Circuit.HALF_OPEN
@@ -35,15 +35,15 @@ def test_a_pause_that_was_asked_for_is_kept_to_the_second_and_no_last_resort_bre
 
 def test_a_retry_after_on_what_is_not_a_pause_is_ignored() -> None:
     circuits = _circuits()
-    circuits.failed(_failure(FaultKind.CUT, retry_after_s=7), at_s=0, progressed=True)
+    circuits.failed(_failure(FaultKind.CUT, retry_after_s=7), began_s=0, at_s=0, progressed=True)
     assert circuits.of("mini", at_s=0).circuit is Circuit.CLOSED
 
 
 def test_an_account_rests_for_all_its_targets_and_a_target_without_one_rests_itself() -> None:
     circuits = _circuits()
-    circuits.failed(_failure(FaultKind.AUTH), at_s=0, progressed=True)
+    circuits.failed(_failure(FaultKind.AUTH), began_s=0, at_s=0, progressed=True)
     assert set(circuits.troubled()) == {"mini", "maxi"}
-    circuits.failed(_failure(FaultKind.AUTH, target="home"), at_s=0, progressed=True)
+    circuits.failed(_failure(FaultKind.AUTH, target="home"), began_s=0, at_s=0, progressed=True)
     assert set(circuits.troubled()) == {"mini", "maxi", "home"}
     circuits.answered("maxi")
     assert set(circuits.troubled()) == {"home"}
@@ -52,9 +52,9 @@ def test_an_account_rests_for_all_its_targets_and_a_target_without_one_rests_its
 def test_an_open_account_outweighs_a_target_in_service_and_the_other_way_round() -> None:
     circuits = _circuits()
     for _ in range(2):
-        circuits.failed(_failure(FaultKind.REFUSED_CONNECTION), at_s=0, progressed=True)
+        circuits.failed(_failure(FaultKind.REFUSED_CONNECTION), began_s=0, at_s=0, progressed=True)
     assert circuits.of("mini", at_s=LAST_RESORT_S).last_resort
-    circuits.failed(_failure(FaultKind.MONEY_GONE), at_s=0, progressed=True)
+    circuits.failed(_failure(FaultKind.MONEY_GONE), began_s=0, at_s=0, progressed=True)
     rest = circuits.of("mini", at_s=LAST_RESORT_S)
     assert (rest.cause, rest.last_resort) == ("money_gone", False)
     assert circuits.of("maxi", at_s=MONEY.rest_s).circuit is Circuit.HALF_OPEN
@@ -62,8 +62,18 @@ def test_an_open_account_outweighs_a_target_in_service_and_the_other_way_round()
 
 def test_a_target_that_is_gone_is_forgotten_and_so_is_an_account_that_nobody_uses() -> None:
     circuits = _circuits()
-    circuits.failed(_failure(FaultKind.MONEY_GONE), at_s=0, progressed=True)
-    circuits.failed(_failure(FaultKind.CUT, target="home"), at_s=0, progressed=True)
+    circuits.failed(_failure(FaultKind.MONEY_GONE), began_s=0, at_s=0, progressed=True)
+    circuits.failed(_failure(FaultKind.CUT, target="home"), began_s=0, at_s=0, progressed=True)
     circuits.forget("home")
     circuits.follow({"other": "env:OTHER"})
     assert not circuits
+
+
+def test_a_probe_of_an_account_that_fails_of_something_else_makes_room_for_another() -> None:
+    circuits = _circuits()
+    circuits.failed(_failure(FaultKind.MONEY_GONE), began_s=0, at_s=0, progressed=True)
+    probed_s = MONEY.rest_s
+    circuits.dispatched("mini", at_s=probed_s)
+    assert circuits.of("maxi", at_s=probed_s).circuit is Circuit.OPEN
+    circuits.failed(_failure(FaultKind.SERVER_ERROR), began_s=probed_s, at_s=probed_s, progressed=True)
+    assert circuits.of("maxi", at_s=probed_s).circuit is Circuit.HALF_OPEN

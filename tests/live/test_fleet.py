@@ -10,7 +10,7 @@ from app.domain.errors import FaultKind, TargetFailure
 from app.domain.metering.meter import Meter
 from app.domain.pricing.self_host import MeasuredRates
 from app.domain.signals import EngineSignals, SignalName
-from app.domain.target import Circuit, Machine
+from app.domain.target import Circuit, Hosting, Machine
 from app.domain.usage import Usage
 from app.live.fleet import TTFT_KNOWN_S, TTFT_WEIGHT, Fleet
 from app.ports.ledger import Compared, TargetSent
@@ -343,3 +343,22 @@ def test_a_fleet_is_busy_while_anything_is_in_flight_or_was_sent_lately() -> Non
     fleet.left("home", at_s=102, answered=True)
     assert fleet.is_busy(at_s=106.9, lately_s=5)
     assert not fleet.is_busy(at_s=107, lately_s=5)
+
+
+def test_a_target_that_rested_for_its_account_is_in_service_under_another_credential() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target("home", credential="env:OLD")))
+    fleet.entered("home", at_s=0)
+    fleet.left("home", at_s=0, answered=False, failure=_failure(FaultKind.AUTH))
+    assert fleet.view(at_s=0)["home"].circuit is Circuit.OPEN
+    fleet.follow(a_policy(a_target("home", credential="env:NEW")))
+    assert fleet.view(at_s=0)["home"].circuit is Circuit.CLOSED
+
+
+def test_what_an_engine_served_instead_is_forgotten_when_a_seller_takes_its_name() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target("home")))
+    fleet.serves("home", instead="another")
+    assert fleet.view(at_s=0)["home"].serves_instead == "another"
+    fleet.follow(a_policy(a_target("home", hosting=Hosting.MANAGED, kind="openai")))
+    assert fleet.view(at_s=0)["home"].serves_instead == ""

@@ -71,8 +71,9 @@ class Meter:
         self._last_s = at_s
         if self._first_s is None:
             self._first_s = at_s
-            if self._when_first is not None:
-                self._when_first()
+            told, self._when_first = self._when_first, None
+            if told is not None:
+                told()
         self._content_events += events
         self._content_bytes += content_bytes
 

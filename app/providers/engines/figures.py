@@ -22,6 +22,9 @@ from app.domain.signals import (
 )
 from app.providers.engines.exposition import Exposition, labels_of
 
+#: No engine has counted so far: what is larger, or is no number, was not meant.
+NUMBER_MOST: Final = 2.0**53
+
 _COMBINED: Final[Mapping[Combine, Callable[[Sequence[float]], float]]] = {
     Combine.SUM: math.fsum,
     Combine.MAX: max,
@@ -91,7 +94,8 @@ def _by_rule(rule: SignalRule, pages: Pages) -> float | Absent:
         if not isinstance(found, Absent):
             if rule.zero_is_missing and found == 0:
                 return Absent.ALWAYS_ZERO
-            return found * rule.scale
+            number = found * rule.scale
+            return number if abs(number) <= NUMBER_MOST else Absent.NO_NUMBER
         reasons.append(found)
     for reason in (Absent.NO_NUMBER, Absent.NOT_EMITTED):
         if reason in reasons:
@@ -127,8 +131,9 @@ def _at(place: Place, combine: Combine, pages: Pages) -> float | Absent:
     if pages.metrics is None:
         return Absent.UNREADABLE
     numbers = list(_of_series(place, pages.metrics))
-    if numbers:
-        return _COMBINED[combine](numbers)
+    meant = [number for number in numbers if abs(number) <= NUMBER_MOST]
+    if meant:
+        return _COMBINED[combine](meant)
     return Absent.NO_NUMBER if pages.metrics.has(place.name) and not place.labels else Absent.NOT_EMITTED
 
 
@@ -158,6 +163,6 @@ def _as_number(found: object) -> float | None:
             found = float(found)
         except ValueError:
             return None
-    if not isinstance(found, int | float):
+    if not isinstance(found, int | float) or not abs(found) <= NUMBER_MOST:
         return None
-    return float(found) if math.isfinite(found) else None
+    return float(found)

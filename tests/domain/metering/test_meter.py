@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,3 +140,19 @@ def test_whoever_waits_for_the_first_content_is_told_once() -> None:
     for at_s in (1.0, 2.0):
         meter.saw_content(events=1, content_bytes=4, at_s=at_s)
     assert told == [1.0]
+
+
+def test_a_meter_lets_go_of_who_was_told_so_that_the_two_hold_no_cycle() -> None:
+    class Listener:
+        """Called once."""
+
+        def __call__(self) -> None:
+            """Nothing to do."""
+
+    meter, listener = Meter(started_s=0.0, prompt_estimate=5), Listener()
+    gone = weakref.ref(listener)
+    meter.tell_first(listener)
+    del listener
+    assert gone() is not None
+    meter.saw_content(events=1, content_bytes=4, at_s=1.0)
+    assert gone() is None

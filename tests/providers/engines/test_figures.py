@@ -136,3 +136,19 @@ def test_only_pages_that_some_signal_still_needs_are_asked_for() -> None:
     assert unmet_pages(of, full) == ()
     assert unmet_pages(of, half) == ("/load",)
     assert unmet_pages(of, None) == ("/load",)
+
+
+@pytest.mark.parametrize("page", [b'running 1e308\nrunning{a="b"} 1e308\n', b"running +Inf\n", b"running NaN\n"])
+def test_a_number_that_nobody_can_have_counted_is_missing(page: bytes) -> None:
+    assert SignalName.RUNNING in signals(page, running=rule("running")).missing
+
+
+def test_a_product_beyond_all_numbers_is_missing_too() -> None:
+    read = signals(b"a 9e15\nb 9e15\n", running=rule("a * b"))
+    assert SignalName.RUNNING in read.missing
+
+
+def test_a_json_number_of_four_hundred_digits_is_missing() -> None:
+    pages = {"/page": json.loads('{"n": ' + "9" * 400 + "}")}
+    read = signals(None, json_pages=pages, running=rule("/page#n"))
+    assert SignalName.RUNNING in read.missing
