@@ -111,7 +111,7 @@ def _unfunded(error: BreakevenError) -> Problem:
         # OpenAI's word for money that is gone; its SDKs repeat no 402.
         return _problem(402, str(error), kind="insufficient_quota", code="budget_exceeded")
     if isinstance(error, LedgerUnavailable):
-        return _problem(503, str(error), kind=_SERVER, code="ledger_unavailable", retry_after_s=RETRY_AFTER_LEAST_S)
+        return _problem(503, error.told, kind=_SERVER, code="ledger_unavailable", retry_after_s=RETRY_AFTER_LEAST_S)
     if isinstance(error, GatewayBusy):
         message = f"{error}; try again in a moment, or have its operator add processes"
         return _problem(503, message, kind=_SERVER, code="overloaded", retry_after_s=RETRY_AFTER_LEAST_S)

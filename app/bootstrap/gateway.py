@@ -265,6 +265,7 @@ def _metrics(
             retries_refused=lambda: retries.refused,
             shed=lambda: admission.shed,
             spool_depth=lambda: spool.depth,
+            spool_refusing=lambda: spool.trouble is not None,
             spool_quarantined=lambda: spool.quarantined,
             log_lines_dropped=lambda: sink.dropped,
             shadows_dropped=shadows.dropped,

@@ -164,7 +164,13 @@ class GatewayBusy(BreakevenError):
 
 
 class LedgerUnavailable(BreakevenError):
-    """The spool cannot keep a record (full disk, failed fsync, over its cap); new work is refused, none is lost."""
+    """The spool cannot keep a record (full disk, failed fsync, over its cap); new work is refused, none is lost.
+
+    `told`: what callers are told, where `str(error)` is the operator's business; None: the same."""
+
+    def __init__(self, message: str, *, told: str | None = None) -> None:
+        super().__init__(message)
+        self.told = message if told is None else told
 
 
 class PolicyInvalid(BreakevenError):

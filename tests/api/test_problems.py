@@ -69,6 +69,12 @@ def test_an_unknown_error_tells_the_caller_no_detail() -> None:
     assert b"secret" not in problem_of(BreakevenError("a secret detail")).body
 
 
+def test_what_is_the_operators_business_alone_is_not_told_to_callers() -> None:
+    said = problem_of(LedgerUnavailable("/srv/spool is full", told="try again later")).body
+    assert b"/srv" not in said
+    assert b"try again later" in said
+
+
 def test_a_targets_own_error_body_is_passed_on_only_when_the_caller_is_at_fault() -> None:
     own = b'{"error":{"message":"too long","code":400}}'
     assert problem_of(_failure(FaultKind.CONTEXT_OVERFLOW, status=400, body=own)).body == own
