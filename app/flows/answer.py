@@ -55,12 +55,13 @@ async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
     )
     draft.admitted = admitted
     draft.holds = funded.holds
+    draft.flags = funded.flags
     if isinstance(decision, Refusal):
         ending = _Ending(outcome=Outcome.REFUSED, error=NoTarget(decision))
     elif funded.refused is not None:
         ending = _Ending(outcome=Outcome.REFUSED, error=funded.refused)
     else:
-        ending = await _serve(asked, decision, snapshot, draft, reply, gateway, funded=funded)
+        ending = await _serve(asked, funded.within_means(decision), snapshot, draft, reply, gateway, funded=funded)
     await _close(ending, draft, reply, gateway)
     if isinstance(decision, Plan) and decision.shadow is not None:
         offer_copy(asked, decision, snapshot, gateway)

@@ -227,7 +227,9 @@ def test_gauges_are_read_at_each_scrape() -> None:
     def now() -> Mapping[str, int]:
         return in_flight
 
-    subject = readings(in_flight=now, spool_depth=lambda: depth[0], spool_refusing=lambda: True, spool_quarantined=lambda: 3)
+    subject = readings(
+        in_flight=now, spool_depth=lambda: depth[0], spool_refusing=lambda: True, spool_quarantined=lambda: 3
+    )
     in_flight["home"], depth[0] = 7, 42
     seen = scraped(subject)
     assert value(seen, "breakeven_requests_in_flight", target="home") == 7
