@@ -288,6 +288,7 @@ def _app(
             keys=calling.known,
             ledger=ledger,
             clock=gateway.clock,
+            ids=RandomIds(),
             readiness=lambda: _readiness(settings, spool, metrics, gateway.policy, admission),
             report_bug=_report_bug,
         )

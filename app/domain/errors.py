@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 class BreakevenError(Exception):
     """Root of the tree. `str(error)` is a sentence that says what to do next."""
 
+    #: The rule and the policy's digest, once its request was decided on: None before, and no rule where none matched.
+    decided: tuple[str | None, str] | None = None
+
 
 class RequestRejected(BreakevenError):
     """The caller sent something that cannot be served. `param` names the field where there is one."""

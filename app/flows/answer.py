@@ -158,6 +158,7 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
     else:
         await settle(receipt, gateway)
     if ending.error is not None:
+        ending.error.decided = (receipt.decision.rule, receipt.policy_digest)
         raise ending.error
     assert ending.visit is not None, "a complete answer was opened"
     if receipt.facts.stream:
