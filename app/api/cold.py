@@ -19,7 +19,7 @@ from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.view import callers_view
 from app.flows.gateway import Gateway
 from app.live.keys import KnownKeys
-from app.ports import BooksAway, Clock, LedgerBook
+from app.ports import BooksAway, Clock, Ids, LedgerBook
 
 #: A receipt this young may still be on its way to Postgres from another process of this gateway.
 SHIPPING_TAKES_S = 3.0
@@ -43,6 +43,7 @@ class ColdRooms:
     keys: KnownKeys
     ledger: LedgerBook
     clock: Clock
+    ids: Ids
     readiness: Callable[[], Readiness]
     report_bug: Callable[[str, BaseException], None]
 
@@ -56,7 +57,10 @@ def cold_app(rooms: ColdRooms) -> FastAPI:
     @app.exception_handler(BreakevenError)
     async def spelled(request: Request, error: BreakevenError) -> Response:
         problem = problem_of(error)
-        return Response(problem.body, status_code=problem.status, media_type="application/json")
+        headers = {"x-request-id": rooms.ids.request_id(at_us=rooms.clock.unix_us())}
+        if problem.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return Response(problem.body, status_code=problem.status, headers=headers, media_type="application/json")
 
     @app.exception_handler(BooksAway)
     async def away(request: Request, error: BooksAway) -> Response:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import msgspec
 
 from app.api.rates import rate_headers
+from app.api.reply import one_line
 from app.api.wire.openai import error_body
 from app.domain.errors import (
     CALLERS_FAULT,
@@ -69,6 +70,10 @@ _FAILED: dict[FaultKind, tuple[int, str]] = {
 _REQUESTS_OWN = frozenset({"endpoint", "features", "context"})
 #: Filters whose "no" passes with time.
 _PASSING = frozenset({"circuit", "rate", "room", "queue", "spill_cap"})
+#: Filters that keep a target out whatever is asked, until its operator does something.
+_OPERATORS = frozenset({"credential", "price", "model"})
+#: For OpenAI's SDKs, which repeat every 5xx.
+_NO_RETRY = (b"x-should-retry", b"false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,17 @@ class Problem:
 
 def problem_of(error: BreakevenError) -> Problem:
     """How this error is spelled. Anything unknown is a 500 without details: those are in the log."""
+    problem = _spelled(error)
+    if error.decided is None:
+        return problem
+    rule, policy_digest = error.decided
+    known = [(b"x-breakeven-policy", policy_digest.encode())]
+    if rule is not None:
+        known.insert(0, (b"x-breakeven-rule", one_line(rule)))
+    return replace(problem, headers=(*problem.headers, *known))
+
+
+def _spelled(error: BreakevenError) -> Problem:
     if isinstance(error, RequestRejected):
         return _limited(error) if isinstance(error, RateLimited) else _rejected(error)
     if isinstance(error, NoTarget):
@@ -112,7 +128,7 @@ def _unfunded(error: BreakevenError) -> Problem:
         # OpenAI's word for money that is gone; its SDKs repeat no 402.
         return _problem(402, str(error), kind="insufficient_quota", code="budget_exceeded")
     if isinstance(error, LedgerUnavailable):
-        return _problem(503, str(error), kind=_SERVER, code="ledger_unavailable", retry_after_s=RETRY_AFTER_LEAST_S)
+        return _problem(503, error.told, kind=_SERVER, code="ledger_unavailable", retry_after_s=RETRY_AFTER_LEAST_S)
     if isinstance(error, GatewayBusy):
         message = f"{error}; try again in a moment, or have its operator add processes"
         return _problem(503, message, kind=_SERVER, code="overloaded", retry_after_s=RETRY_AFTER_LEAST_S)
@@ -124,7 +140,7 @@ def _limited(error: RateLimited) -> Problem:
     headers = rate_headers(error.rates)
     wait_s = None
     if error.retry_after_s is None:
-        headers.append((b"x-should-retry", b"false"))
+        headers.append(_NO_RETRY)
     else:
         wait_s = min(max(ceil(error.retry_after_s), RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
     body = error_body(message=str(error), kind="rate_limit_error", param=None, code="rate_limit_exceeded")
@@ -133,12 +149,17 @@ def _limited(error: RateLimited) -> Problem:
 
 def _refused(refusal: Refusal) -> Problem:
     filters = {candidate.filter for candidate in refusal.candidates}
-    if filters == {"context"}:
+    # What the targets say that could serve at all; one without its credential could not have served anything.
+    usable = filters - _OPERATORS
+    if usable == {"context"}:
         return _problem(400, refusal.message, kind=_INVALID, code="context_length_exceeded", param="messages")
-    if filters and filters <= _REQUESTS_OWN:
+    if usable and usable <= _REQUESTS_OWN:
         return _problem(400, refusal.message, kind=_INVALID, code="unsupported")
     wait_s = RETRY_AFTER_LEAST_S if filters & _PASSING else None
-    return _problem(503, refusal.message, kind=_SERVER, code=refusal.reason.value, retry_after_s=wait_s)
+    problem = _problem(503, refusal.message, kind=_SERVER, code=refusal.reason.value, retry_after_s=wait_s)
+    # A measurement or another model may come at any moment; a data class or a missing rule stays as it is.
+    may_change = filters & (_PASSING | {"price", "model"})
+    return problem if may_change else replace(problem, headers=(_NO_RETRY,))
 
 
 def _failed(failure: TargetFailure) -> Problem:

@@ -159,7 +159,7 @@ def _fixed(opening: Opening) -> Headers:
         (b"content-type", opening.content_type.encode()),
         (b"x-breakeven-target", opening.target.encode()),
         (b"x-breakeven-hosting", opening.hosting.encode()),
-        (b"x-breakeven-rule", _one_line(opening.rule)),
+        (b"x-breakeven-rule", one_line(opening.rule)),
         (b"x-breakeven-policy", opening.policy_digest.encode()),
         (b"x-breakeven-attempts", b"%d" % opening.attempts),
     ]
@@ -174,6 +174,6 @@ def _varying(opening: Opening) -> Headers:
     return headers
 
 
-def _one_line(text: str) -> bytes:
+def one_line(text: str) -> bytes:
     """A rule's name as a header value: printable ASCII; anything else becomes `?`."""
     return bytes(byte if 32 <= byte < 127 else 63 for byte in text.encode("ascii", "replace"))

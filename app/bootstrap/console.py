@@ -43,6 +43,7 @@ from app.telemetry.exposition import merge
 
 DRAIN_S = 5.0
 _DEPTH = re.compile(rb"^breakeven_spool_depth\S* (\S+)$", re.MULTILINE)
+_REFUSING = re.compile(rb"^breakeven_spool_refusing\S* (\S+)$", re.MULTILINE)
 _QUARANTINED = re.compile(rb"^breakeven_spool_quarantined\S* (\S+)$", re.MULTILINE)
 
 
@@ -139,6 +140,7 @@ async def _health(settings: Settings, rates: RatesBook, fleet: Fleet, slot: Poli
         policy_warning=slot.status.warning(),
         targets=target_states(slot.current, fleet.view(at_s=at_s)),
         spool_depth=_sum(_DEPTH, texts),
+        spool_refusing=_sum(_REFUSING, texts),
         spool_quarantined=_sum(_QUARANTINED, texts),
     )
 

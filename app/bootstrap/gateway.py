@@ -272,6 +272,7 @@ def _metrics(
             retries_refused=lambda: retries.refused,
             shed=lambda: admission.shed,
             spool_depth=lambda: spool.depth,
+            spool_refusing=lambda: spool.trouble is not None,
             spool_quarantined=lambda: spool.quarantined,
             log_lines_dropped=lambda: sink.dropped,
             shadows_dropped=shadows.dropped,
@@ -294,6 +295,7 @@ def _app(
             keys=calling.known,
             ledger=ledger,
             clock=gateway.clock,
+            ids=RandomIds(),
             readiness=lambda: _readiness(settings, spool, metrics, gateway.policy, admission),
             report_bug=_report_bug,
         )

@@ -86,6 +86,12 @@ def trimmed(log: Path) -> None:
         return
 
 
+def room_bytes(directory: Path) -> int:
+    """What this user may still write there. Raises OSError."""
+    disk = os.statvfs(directory)
+    return (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize
+
+
 def _trouble(line: str) -> str | None:
     if not line.startswith("{"):
         return line[:MOST_LINE_CHARS] if line.startswith(_TROUBLED_WORDS) else None

@@ -126,7 +126,7 @@ def _past_lines(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "request", f"{view['request_id']}, model {view['model']}, at {view['at']}"
     revision = view["revision"]
     yield "policy", f"{view['policy']}, by {revision['author']}" if revision else str(view["policy"])
-    yield from _labelled("why", view["decision"]["sentences"])
+    yield from _labelled("why", (*view["remarks"], *view["decision"]["sentences"]))
     yield "replay", str(view["replay"]["says"])
     differences = view["replay"]["differences"]
     for one in differences[:_DIFFERENCES_SHOWN]:

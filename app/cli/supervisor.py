@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from app.cli.log_files import LogTail, trimmed
+from app.cli.log_files import LogTail, room_bytes, trimmed
 from app.domain.errors import SetupError
 from app.ports import Clock
 
@@ -24,6 +24,8 @@ LIVED_WELL_S: Final = 60.0
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 LAST_LINES: Final = 8
+#: A disk with less room than this is full: no log has a line of it then, so the supervisor says it.
+LEAST_ROOM_BYTES: Final = 64 * 1024
 _LOOK_EVERY_S: Final = 0.05
 _KILLED_WITHIN_S: Final = 5.0
 
@@ -61,7 +63,10 @@ class Supervisor:
     clock: Clock
     say: Callable[[str], None]
     trouble: Callable[[str, str], None]
+    room: Callable[[Path], int] = room_bytes
     _children: dict[str, _Child] = field(default_factory=dict)
+    #: Directories of logs whose disk was full at the last look.
+    _full: set[Path] = field(default_factory=set)
 
     def start(self, program: Program) -> None:
         """Start a program. Raises SetupError when it cannot be started at all."""
@@ -94,6 +99,8 @@ class Supervisor:
     def tend(self) -> None:
         """One look at everybody: pass on lines of trouble, keep logs short, start again whoever died and has paused."""
         now_s = self.clock.monotonic_s()
+        for directory in {child.program.log.parent for child in self._children.values()}:
+            self._look_at_room(directory)
         for name, child in self._children.items():
             for line in child.tail.trouble():
                 self.trouble(name, line)
@@ -113,6 +120,18 @@ class Supervisor:
             if not _stopped(child, clock=self.clock, hurry=hurry):
                 self.say(f"the {child.program.name} (process {child.process.pid}) does not end: the system holds it")
         self._children.clear()
+
+    def _look_at_room(self, directory: Path) -> None:
+        try:
+            is_full = self.room(directory) < LEAST_ROOM_BYTES
+        except FileNotFoundError:  # somebody took the logs away; their disk is not known to be full
+            is_full = False
+        if is_full and directory not in self._full:
+            self._full.add(directory)
+            self.say(f"the disk of {directory} is full, and what needs room there fails: free some space")
+        elif not is_full and directory in self._full:
+            self._full.remove(directory)
+            self.say(f"the disk of {directory} has room again")
 
     def _mourn(self, child: _Child, *, status: int, now_s: float) -> None:
         if now_s - child.started_s >= LIVED_WELL_S:

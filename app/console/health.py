@@ -28,6 +28,8 @@ class Health:
     targets: Mapping[str, str] = field(default_factory=dict)
     spool_depth: int | None = None
     spool_quarantined: int | None = None
+    #: Gateway processes that refuse new work because they cannot keep a record of it.
+    spool_refusing: int | None = None
 
     def wrong(self) -> dict[str, str]:
         """What is wrong, by name, in sentences; empty means ready."""
@@ -35,6 +37,11 @@ class Health:
         if not self.postgres_up:
             wrong["postgres"] = (
                 "Postgres does not answer: receipts wait in the spool, reports and keys are not to be had"
+            )
+        if self.spool_refusing:
+            wrong["spool"] = (
+                "new work is refused, as its record cannot be kept: free some space in the data directory, or bring "
+                "Postgres back where the spool is at its cap; the gateway's /readyz says which"
             )
         if self.targets and SERVES not in self.targets.values():
             wrong["targets"] = "no target may serve: see the reason beside each"

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 class BreakevenError(Exception):
     """Root of the tree. `str(error)` is a sentence that says what to do next."""
 
+    #: The rule and the policy's digest, once its request was decided on: None before, and no rule where none matched.
+    decided: tuple[str | None, str] | None = None
+
 
 class RequestRejected(BreakevenError):
     """The caller sent something that cannot be served. `param` names the field where there is one."""
@@ -167,7 +170,13 @@ class GatewayBusy(BreakevenError):
 
 
 class LedgerUnavailable(BreakevenError):
-    """The spool cannot keep a record (full disk, failed fsync, over its cap); new work is refused, none is lost."""
+    """The spool cannot keep a record (full disk, failed fsync, over its cap); new work is refused, none is lost.
+
+    `told`: what callers are told, where `str(error)` is the operator's business; None: the same."""
+
+    def __init__(self, message: str, *, told: str | None = None) -> None:
+        super().__init__(message)
+        self.told = message if told is None else told
 
 
 class PolicyInvalid(BreakevenError):

@@ -61,12 +61,13 @@ async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
     )
     draft.admitted = admitted
     draft.holds = funded.holds
+    draft.flags = funded.flags
     if isinstance(decision, Refusal):
         ending = _Ending(outcome=Outcome.REFUSED, error=NoTarget(decision))
     elif funded.refused is not None:
         ending = _Ending(outcome=Outcome.REFUSED, error=funded.refused)
     else:
-        ending = await _serve(asked, decision, snapshot, draft, reply, gateway, funded=funded)
+        ending = await _serve(asked, funded.within_means(decision), snapshot, draft, reply, gateway, funded=funded)
     await _close(ending, draft, reply, gateway)
     if isinstance(decision, Plan) and decision.shadow is not None:
         offer_copy(asked, decision, snapshot, gateway)
@@ -163,6 +164,7 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
     else:
         await settle(receipt, gateway)
     if ending.error is not None:
+        ending.error.decided = (receipt.decision.rule, receipt.policy_digest)
         raise ending.error
     assert ending.visit is not None, "a complete answer was opened"
     if receipt.facts.stream and reply.begun:

@@ -89,6 +89,8 @@ class ReceiptDraft:
         self._closed: list[Attempt] = []
         #: What is held of budgets for it; grows with further attempts.
         self.holds: tuple[Hold, ...] = ()
+        #: What befell it before any attempt.
+        self.flags: tuple[str, ...] = ()
         #: What its limits let in; None: it has none.
         self.admitted: Admitted | None = None
 
@@ -202,6 +204,7 @@ class ReceiptDraft:
             attempts=attempts,
             duration_s=duration_s,
             overhead_s=self._overhead_s,
+            flags=self.flags,
             shadow_of=self._shadow_of,
             holds=self.holds,
         )

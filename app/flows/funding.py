@@ -1,4 +1,8 @@
-"""A request is decided on and its money is held: what it may have for what its budgets still hold."""
+"""A request is decided on and its money is held: what it may have for what its budgets still hold.
+
+The decision stays as it is; where its first choice is beyond a budget, the attempts begin at the first fallback whose
+upper bound fits.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.domain.budget import Budget, BudgetSeen
-from app.domain.errors import BudgetExceeded, LedgerUnavailable
+from app.domain.budget import Budget, BudgetSeen, Mode
+from app.domain.errors import BadRequest, BudgetExceeded, LedgerUnavailable
 from app.domain.ledger.hold import Hold
+from app.domain.ledger.receipt import BUDGET_REFUSED, LEDGER_UNAVAILABLE, PASSED_OVER, flagged
 from app.domain.ledger.upper_bound import Bounds, bounds_of
-from app.domain.money import ZERO, Nanodollars
+from app.domain.money import ZERO, Nanodollars, shown
 from app.domain.quick import quickly_made
 from app.domain.routing.decide import decide
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.routing.snapshot import Snapshot
 from app.flows.gateway import Asked, Gateway
-from app.flows.hold import needs_of
+from app.flows.hold import FALLBACK_PATIENCE_S, PATIENCE_S, NoRoom, needs_of
 
 _WHOLE_PPM: Final = 1_000_000
 
@@ -33,10 +38,19 @@ class Funded:
     #: What has to be sent with the first attempt for the holds to be enough; None: nothing has.
     output_tokens_cap: int | None = None
     refused: BudgetExceeded | LedgerUnavailable | None = None
+    #: So many of the plan's targets, its first choice first, are beyond a budget: the attempts begin behind them.
+    passed_over: int = 0
+    #: Why, as a flag of the receipt.
+    flags: tuple[str, ...] = ()
+
+    def within_means(self, plan: Plan) -> Plan:
+        """The plan as it is walked: without the targets that were passed over."""
+        return replace(plan, order=plan.order[self.passed_over :]) if self.passed_over else plan
 
 
 async def fund(asked: Asked, snapshot: Snapshot, gateway: Gateway) -> Funded:
-    """Decide, and hold the upper bound of the first attempt in every budget that the request spends from.
+    """Decide, and hold the upper bound of the first attempt in every budget that the request spends from; at the first
+    target of the plan for which there is room.
 
     A budget whose steps say who serves once it is spent is no reason to refuse: the request is decided on again as
     past it, and holds nothing of it. Raises BadRequest for what cannot be bounded.
@@ -48,19 +62,76 @@ async def fund(asked: Asked, snapshot: Snapshot, gateway: Gateway) -> Funded:
     budgets = tuple(budget for budget in budgets if not (_goes_on(budget) and _is_used_up(budget, snapshot)))
     while budgets and isinstance(decision, Plan):
         try:
-            first = attempt_needs(asked, decision.order[0], budgets=budgets, snapshot=snapshot, spent=ZERO)
-            holds = await gateway.treasury.hold(first.needs, at=snapshot.at)
-        except BudgetExceeded as short:
+            return await _held(asked, decision, budgets, snapshot, gateway)
+        except NoRoom as short:
             if not _goes_on(snapshot.policy.budgets[short.budget]):
-                return Funded(decision=decision, budgets=budgets, refused=short)
+                flag = flagged(BUDGET_REFUSED, str(short))
+                return Funded(decision=decision, budgets=budgets, refused=short, flags=(flag,))
             snapshot = _as_used_up(snapshot, short.budget)
             budgets = tuple(budget for budget in budgets if budget.name != short.budget)
             decision = decide(asked.facts, snapshot)
         except LedgerUnavailable as away:
-            return Funded(decision=decision, budgets=budgets, refused=away)
-        else:
-            return Funded(decision=decision, budgets=budgets, holds=holds, output_tokens_cap=first.output_tokens_cap)
+            flag = flagged(LEDGER_UNAVAILABLE, away.told)
+            return Funded(decision=decision, budgets=budgets, refused=away, flags=(flag,))
     return Funded(decision=decision, budgets=budgets)
+
+
+async def _held(asked: Asked, plan: Plan, budgets: tuple[Budget, ...], snapshot: Snapshot, gateway: Gateway) -> Funded:
+    """What is held for the first target of the plan that every budget has room for.
+
+    Raises NoRoom for the one that needs least, or at once where a budget has a step for being used up; BadRequest for
+    what cannot be bounded at the first choice.
+    """
+    least: NoRoom | None = None
+    for place, target in enumerate(plan.order):
+        try:
+            first = attempt_needs(asked, target, budgets=budgets, snapshot=snapshot, spent=ZERO)
+            patience_s = FALLBACK_PATIENCE_S if place else PATIENCE_S
+            holds = await gateway.treasury.hold(first.needs, at=snapshot.at, patience_s=patience_s)
+        except BadRequest:
+            if least is None:
+                raise
+        except NoRoom as none:
+            if _goes_on(snapshot.policy.budgets[none.budget]):
+                raise
+            if least is None or none.short.needed < least.short.needed:
+                least = _with_its_bounds(none, first, target, snapshot)
+        else:
+            return Funded(
+                decision=plan,
+                budgets=budgets,
+                holds=holds,
+                output_tokens_cap=first.output_tokens_cap,
+                passed_over=place,
+                flags=() if least is None else (_passed_over(plan.order[:place], least),),
+            )
+    assert least is not None, "a plan has a target"
+    raise least
+
+
+def _with_its_bounds(none: NoRoom, first: AttemptNeeds, target: str, snapshot: Snapshot) -> NoRoom:
+    """The same, saying what makes the hold so large, and so what makes it smaller."""
+    bounds, price = first.bounds, snapshot.fleet[target].rate_card
+    if bounds is None or price is None or none.short.budget.mode is not Mode.HARD:
+        return none
+    prompt = price.bound(prompt_tokens_most=bounds.prompt_tokens_most, output_tokens_most=0)
+    bounded_by = (
+        f" at {target} (a prompt of {bounds.prompt_tokens_most} tokens at the most, ${shown(prompt)}, and answers of "
+        f"{bounds.output_tokens_most})"
+    )
+    standing = none.short.standing
+    is_too_long = standing is not None and prompt > standing.cap - standing.spent - standing.lost
+    return NoRoom(
+        none.short, bounded_by=bounded_by, mend="shorten the prompt" if is_too_long else "ask for fewer tokens"
+    )
+
+
+def _passed_over(targets: Sequence[str], least: NoRoom) -> str:
+    names = " and ".join(targets)
+    return flagged(
+        PASSED_OVER,
+        f'{names} had to be passed over: the budget "{least.budget}" has no room for what it may cost there',
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ from app.ports.ledger import BudgetBook
 
 #: A request that is short waits so long for what others hold and may not need.
 PATIENCE_S: Final = 1.0
+#: And so long at a fallback, after it has waited for its first choice.
+FALLBACK_PATIENCE_S: Final = 0.25
 #: Between two questions to the books while somebody waits.
 ASK_AGAIN_S: Final = 0.05
 #: Between two looks at what is due when nobody waits.
@@ -37,6 +39,23 @@ ANSWER_WITHIN_S: Final = 2.0
 UNBOUNDED: Final = "unbounded_cost"
 
 Needs = Sequence[tuple[Budget, Nanodollars]]
+
+
+class NoRoom(BudgetExceeded):
+    """A budget is short of what an attempt has to hold. `short` says of how much."""
+
+    def __init__(self, short: Short, *, bounded_by: str = "", mend: str = "ask for fewer tokens") -> None:
+        budget, standing = short.budget, short.standing
+        # What is left is what `breakeven budget list` calls so.
+        left = "" if standing is None else f"; ${shown(standing.room)} are neither spent nor set aside"
+        super().__init__(
+            f'the budget "{budget.name}" (${shown(budget.amount)} a {budget.every.value}) has no room for this '
+            f"request, which holds at least ${shown(short.needed)}{bounded_by}{left}. It begins anew at "
+            f"{short.end.isoformat()}; {mend}, or have it raised",
+            budget=budget.name,
+            resets_at=short.end,
+        )
+        self.short = short
 
 
 class Treasury:
@@ -54,15 +73,15 @@ class Treasury:
         """The budgets that hold for this request; for most there are none."""
         return self.wallet.budgets_of(facts, policy)
 
-    async def hold(self, needs: Needs, *, at: datetime) -> tuple[Hold, ...]:
+    async def hold(self, needs: Needs, *, at: datetime, patience_s: float = PATIENCE_S) -> tuple[Hold, ...]:
         """Set aside so much of each budget; `at` is the request's moment in the policy's timezone.
 
-        Raises BudgetExceeded, and LedgerUnavailable when the books cannot be asked; nothing is held then.
+        Raises NoRoom, and LedgerUnavailable when the books cannot be asked; nothing is held then.
         """
         found = self.hold_now(needs, at=at)
         if not isinstance(found, Short):
             return found
-        deadline_s = self._clock.monotonic_s() + PATIENCE_S
+        deadline_s = self._clock.monotonic_s() + patience_s
         done = self.wallet.wait_for(needs, at=at)
         self._called.set()
         try:
@@ -76,7 +95,7 @@ class Treasury:
                             "more is kept, is away: try again"
                         )
                     if found.is_hopeless or self._clock.monotonic_s() >= deadline_s:
-                        raise refusal(found)
+                        raise NoRoom(found)
         finally:
             done()
         return found
@@ -164,15 +183,3 @@ def needs_of(
             amount = bounds.likely(price, facts=facts, output_tokens=likely_output_tokens)
         needs.append((budget, Nanodollars(amount + spent)))
     return needs
-
-
-def refusal(short: Short) -> BudgetExceeded:
-    """The sentence for a caller whose budget has no room for its request."""
-    budget, standing = short.budget, short.standing
-    left = "" if standing is None else f"; ${shown(Nanodollars(max(standing.cap - standing.spent, 0)))} of it are left"
-    return BudgetExceeded(
-        f'the budget "{budget.name}" (${shown(budget.amount)} a {budget.every.value}) has no room for what this '
-        f"request may cost{left}. It begins anew at {short.end.isoformat()}; ask for fewer tokens, or have it raised",
-        budget=budget.name,
-        resets_at=short.end,
-    )

@@ -149,6 +149,7 @@ def explained_view(made: Explained) -> dict[str, object]:
         "at": moment(receipt.at_us),
         "model": receipt.facts.model,
         "policy": receipt.policy_digest,
+        "remarks": list(receipt.remarks),
         "decision": explained(receipt.decision),
         "facts": plain(receipt.facts),
         "replay": {

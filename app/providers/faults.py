@@ -44,6 +44,8 @@ _KEYS: Final = re.compile(
 )
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
 _HIDDEN: Final = "[hidden]"
+#: What a target ends its words with, and ours go on behind.
+_ENDS_A_SENTENCE: Final = " .;,:!"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,10 +66,13 @@ class Blame:
         status: int | None = None,
         body: bytes | None = None,
         retry_after_s: float | None = None,
+        advice: FaultKind | None = None,
     ) -> TargetFailure:
-        """`what` completes "the target …". It is cleaned and cut here."""
+        """`what` completes "the target …". It is cleaned and cut here, and may be a sentence. `advice`: that of another
+        kind than its own."""
+        said = cleaned(what, secret=self.secret).rstrip(_ENDS_A_SENTENCE)
         return TargetFailure(
-            f"{self.target}: {cleaned(what, secret=self.secret)}; {ADVICE[kind]}",
+            f"{self.target}: {said}; {ADVICE[advice or kind]}",
             kind=kind,
             target=self.target,
             status=status,
@@ -100,6 +105,17 @@ class Blame:
             f"answered 200 with an error inside{_quoted(said.message)}",
             status=said.status or (400 if kind in CALLERS_FAULT else 500),
             body=body if said.is_openai and len(body) <= ERROR_BODY_MOST_BYTES else None,
+        )
+
+    def broke_off(self, body: bytes) -> TargetFailure:
+        """The target put an error into a stream that had begun: it was at work, whatever it says was wrong. One that
+        names a code is a target that knows it ended there."""
+        said = read_error(body)
+        return self.failure(
+            FaultKind.CUT if said.codes or said.status else FaultKind.INVALID_ANSWER,
+            f"broke its answer off: {said.message or 'no reason given'}",
+            status=200,
+            advice=kind_of(status=said.status or 500, said=said, spellings=self.spellings),
         )
 
 

@@ -16,7 +16,7 @@ from msgspec import Raw
 from app.domain.errors import FaultKind, TargetFailure
 from app.domain.telling import News, Said, Telling
 from app.ports import Piece
-from app.providers.faults import Blame, read_error
+from app.providers.faults import Blame
 from app.providers.openai_chunk import Chunk, read_chunk, read_said, with_rests
 from app.providers.openai_usage import usage_from
 from app.providers.sse import EventSplitter, EventTooLarge, payload
@@ -214,10 +214,7 @@ class PieceReader:
         return 0 if self._padded else max(1, len(event) - self._envelope_bytes)
 
     def _error(self, said: bytes) -> TargetFailure:
-        if not self.begun:
-            return self._blame.said_in_answer(said)
-        reason = read_error(said).message or "no reason given"
-        return self._blame.failure(FaultKind.INVALID_ANSWER, f"broke its answer off: {reason}", status=200)
+        return self._blame.broke_off(said) if self.begun else self._blame.said_in_answer(said)
 
 
 def _is_json(said: bytes) -> bool:

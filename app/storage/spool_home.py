@@ -19,6 +19,7 @@ HOMES = "homes"
 _TURN = "turn.lock"
 _OWNER = "owner.lock"
 RESERVE = "reserve"
+PROOF = "proof"
 
 
 @dataclass(frozen=True, slots=True)

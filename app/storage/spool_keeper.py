@@ -20,6 +20,8 @@ _MEBIBYTE = 1 << 20
 #: Room under the cap kept for each record that is to come: the receipt of every request that is under way.
 _RECORD_ROOM_BYTES = 8 << 10
 _MEND_AGAIN_S = 1.0
+#: What callers hear: where the spool lies and what ails it is told in the log and at readiness.
+_TOLD = "new work is refused, as its record could not be kept: try again later; the operator finds why in the log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,7 @@ class Keeper:
         try:
             self._log.intend(request_id, record)
         except OSError as fault:
+            self._in_trouble(f"a record could not be written ({fault.strerror or fault}): free some space there")
             raise self.unavailable(fault) from fault
 
     def keep_checkpoint(self, request_id: str, record: bytes) -> None:
@@ -124,7 +127,8 @@ class Keeper:
         """The error to raise for a fault of the disk."""
         return LedgerUnavailable(
             f"the spool in {self._directory} could not be written or read ({fault.strerror or fault}): free some space "
-            "there, or move it to a healthy disk"
+            "there, or move it to a healthy disk",
+            told=_TOLD,
         )
 
     async def close(self) -> None:
@@ -141,7 +145,7 @@ class Keeper:
 
     def _check_room(self) -> None:
         if self._trouble is not None or self._is_over_cap():
-            raise LedgerUnavailable(f"new work is refused: {self.trouble}")
+            raise LedgerUnavailable(f"new work is refused: {self.trouble}", told=_TOLD)
 
     def _is_over_cap(self) -> bool:
         log = self._log
@@ -170,14 +174,17 @@ class Keeper:
             self._log.reserve.hold()
             if self._log.current.retired:
                 self._log.begin_segment()
+            if self._trouble is not None:
+                self._log.prove_room()
         except OSError as fault:
             self._in_trouble(f"no room could be set aside ({fault.strerror}): free some space there")
             return
         if self._disk_doubted and self._group_sync is not None:
             self._group_sync.want(Pending(self._log.current, b"", None))
         elif self._trouble is not None:
+            # What it was is told once more: a log on the same disk could not keep it then.
+            self._notice(f"the spool in {self._directory} takes new work again; it had refused some: {self._trouble}")
             self._trouble = None
-            self._notice(f"the spool in {self._directory} takes new work again")
 
     def _synced(self) -> None:
         if self._disk_doubted:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from app.storage.spool_format import SEGMENT_HEADER, record_at
-from app.storage.spool_home import RESERVE, Home
+from app.storage.spool_home import PROOF, RESERVE, Home
 from app.storage.spool_reserve import Reserve
 from app.storage.spool_segment import Segment
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: An idle spool starts a new segment, and so gives its space back, once the current one is larger than this.
 _WORTH_LEAVING_BYTES = 1 << 20
+#: A disk that had no room for a record is believed again once it has room for this much.
+_PROOF_BYTES = 1 << 18
 
 
 @dataclass(slots=True)
@@ -125,6 +127,12 @@ class Log:
         self.segments.append(segment)
         self.size_bytes += segment.end
         return segment
+
+    def prove_room(self) -> None:
+        """See that the disk takes a good many records, and give the room back. Raises OSError."""
+        proof = Reserve(self._home.path / PROOF, size_bytes=_PROOF_BYTES)
+        proof.hold()
+        proof.release()
 
     def drop_shipped(self) -> None:
         """Delete the oldest segments as long as everything in them is shipped, and give an idle one's space back."""

@@ -41,6 +41,7 @@ class Gauges:
     retries_refused: Callable[[], int] = lambda: 0
     shed: Callable[[], int] = lambda: 0
     spool_depth: Callable[[], int] = lambda: 0
+    spool_refusing: Callable[[], bool] = lambda: False
     spool_quarantined: Callable[[], int] = lambda: 0
     log_lines_dropped: Callable[[], int] = lambda: 0
     shadows_dropped: Callable[[], Mapping[str, int]] = lambda: _NONE_DROPPED
@@ -175,6 +176,7 @@ class PrometheusReadings:
         yield from numbers(names.RETRIES_REFUSED, [("", gauges.retries_refused())])
         yield from numbers(names.SHED, [("", gauges.shed())])
         yield from numbers(names.SPOOL_DEPTH, [("", gauges.spool_depth())])
+        yield from numbers(names.SPOOL_REFUSING, [("", int(gauges.spool_refusing()))])
         yield from numbers(names.SPOOL_QUARANTINED, [("", gauges.spool_quarantined())])
         yield from numbers(names.SHIPPED, [("", self._shipped)])
         if self._postgres_up is not None:

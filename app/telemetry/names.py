@@ -179,6 +179,11 @@ RETRIES_REFUSED: Final = Family(
 SPOOL_DEPTH: Final = Family(
     name="breakeven_spool_depth", help="Final receipts not yet known to be in Postgres.", type="gauge"
 )
+SPOOL_REFUSING: Final = Family(
+    name="breakeven_spool_refusing",
+    help="1 while new work is refused because a record of it could not be kept, 0 otherwise.",
+    type="gauge",
+)
 SPOOL_QUARANTINED: Final = Family(
     name="breakeven_spool_quarantined",
     help="Records kept aside because they are damaged or Postgres refuses them.",

@@ -57,6 +57,7 @@ class Surface:
             keys=keys,
             ledger=self.ledger,
             clock=house.gateway.clock,
+            ids=RandomIds(),
             readiness=lambda: readiness or Readiness(refusing={}, warnings={}),
             report_bug=lambda request_id, bug: self.bugs.append(bug),
         )

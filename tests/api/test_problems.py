@@ -45,6 +45,9 @@ def _failure(kind: FaultKind, **named: object) -> TargetFailure:
         (_refusal("context"), 400, "context_length_exceeded"),
         (_refusal("features", "endpoint"), 400, "unsupported"),
         (_refusal("features", "circuit"), 503, "no_target"),
+        (_refusal("features", "credential"), 400, "unsupported"),
+        (_refusal("context", "price"), 400, "context_length_exceeded"),
+        (_refusal("credential"), 503, "no_target"),
         (_failure(FaultKind.REFUSED_CONNECTION), 503, "refused_connection"),
         (_failure(FaultKind.FIRST_TOKEN_TIMEOUT), 504, "first_token_timeout"),
         (_failure(FaultKind.CUT), 502, "cut"),
@@ -65,8 +68,40 @@ def test_no_fault_of_a_target_is_without_a_status(kind: FaultKind) -> None:
     assert 400 <= problem_of(_failure(kind)).status < 600
 
 
+@pytest.mark.parametrize(
+    ("filters", "is_final"),
+    [
+        (("credential",), True),
+        (("data_class", "features"), True),
+        ((), True),
+        (("credential", "circuit"), False),
+        (("price",), False),
+        (("model",), False),
+    ],
+)
+def test_sdks_do_not_repeat_a_refusal_that_will_not_pass(filters: tuple[str, ...], is_final: bool) -> None:
+    problem = problem_of(_refusal(*filters))
+    assert problem.status == 503
+    assert ((b"x-should-retry", b"false") in problem.headers) is is_final
+
+
+def test_an_error_names_the_rule_and_the_policy_that_decided() -> None:
+    error = _refusal("circuit")
+    assert problem_of(error).headers == ()
+    error.decided = ("nächtlich", "0123")
+    assert problem_of(error).headers == ((b"x-breakeven-rule", b"n?chtlich"), (b"x-breakeven-policy", b"0123"))
+    error.decided = (None, "0123")
+    assert [name for name, _ in problem_of(error).headers] == [b"x-breakeven-policy"]
+
+
 def test_an_unknown_error_tells_the_caller_no_detail() -> None:
     assert b"secret" not in problem_of(BreakevenError("a secret detail")).body
+
+
+def test_what_is_the_operators_business_alone_is_not_told_to_callers() -> None:
+    said = problem_of(LedgerUnavailable("/srv/spool is full", told="try again later")).body
+    assert b"/srv" not in said
+    assert b"try again later" in said
 
 
 def test_a_targets_own_error_body_is_passed_on_only_when_the_caller_is_at_fault() -> None:

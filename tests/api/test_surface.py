@@ -116,7 +116,9 @@ async def test_models_are_the_callers_own_and_need_its_key(surface_of: SurfaceOf
     assert [model["id"] for model in json.loads(body)["data"]] == ["chat"]
     assert (await surface.ask("GET", "/v1/models/chat"))[0] == 200
     assert (await surface.ask("GET", "/v1/models/nope"))[0] == 404
-    assert (await surface.ask("GET", "/v1/models", key="wrong"))[0] == 401
+    status, headers, _ = await surface.ask("GET", "/v1/models", key="wrong")
+    assert (status, headers["www-authenticate"]) == (401, "Bearer")
+    assert len(headers["x-request-id"]) == 36
 
 
 async def test_a_rules_name_cannot_break_a_header() -> None:

@@ -179,6 +179,17 @@ def test_lines_of_trouble_are_passed_on_with_the_childs_name(watched: Watched) -
     assert watched.troubles == [("gateway", "not fine")]
 
 
+def test_a_full_disk_is_told_once_and_once_when_it_is_over_as_no_log_can_tell_it(watched: Watched) -> None:
+    room = [10**9]
+    watched.supervisor.room = lambda directory: room[0]
+    for name in ("gateway", "console"):
+        watched.start(name, "import time; time.sleep(600)")
+    for room[0] in (10**9, 0, 0, 0, 10**9, 10**9):
+        watched.supervisor.tend()
+    assert [line.partition(" is full")[1] for line in watched.said] == [" is full", ""]
+    assert watched.said[1].endswith("has room again")
+
+
 def test_a_program_that_is_not_there_is_a_sentence(watched: Watched, tmp_path: Path) -> None:
     missing = Program(
         name="worker", argv=(str(tmp_path / "nothing"),), environment={}, log=tmp_path / "w.log", stop_within_s=1

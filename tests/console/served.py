@@ -61,6 +61,7 @@ class House:
     status: PolicyStatus | None = None
     cellar: Cellar = field(default_factory=Cellar)
     spool_depth: int | None = 0
+    spool_refusing: int | None = 0
     metrics: bytes = b"# TYPE x counter\nx 1\n"
     fault: Exception | None = None
 
@@ -100,6 +101,7 @@ class House:
             targets=target_states(self.policy, self.fleet),
             spool_depth=self.spool_depth,
             spool_quarantined=0,
+            spool_refusing=self.spool_refusing,
         )
 
     async def _metrics(self) -> bytes:

@@ -44,6 +44,13 @@ async def test_readiness_tells_the_truth_about_postgres() -> None:
     assert back.status == 200
 
 
+async def test_a_gateway_that_cannot_keep_records_is_not_ready() -> None:
+    async with console(House(spool_refusing=1)) as it:
+        answer = await it.get("/readyz", key=None)
+    assert answer.status == 503
+    assert "free some space" in answer.json["because"]["spool"]
+
+
 async def test_one_target_that_serves_is_enough_and_none_is_not() -> None:
     house = House(policy=a_policy(a_target("home"), a_target("spare")))
     house.fleet["spare"] = TargetSeen(rate_card=CARD, circuit=Circuit.OPEN)

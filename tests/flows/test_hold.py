@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from app.domain.budget import Budget, Every, Mode, PastStep
-from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable
+from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable, TargetFailure
+from app.domain.ledger.view import receipt_view
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
+from app.domain.pricing.rate_card import RateCard
+from app.domain.routing.plan import Plan
 from app.domain.routing.policy import Policy
 from app.domain.target import Capability
 from app.flows.answer import answer
@@ -20,6 +24,7 @@ from app.flows.funding import fund
 from app.flows.hold import UNBOUNDED
 from app.ports.ledger import LeaseGranted, LeaseWanted
 from app.providers.scripted import Script
+from app.storage.receipt_json import decode, encode
 from tests.fakes.budget_book import MemoryBudgetBook
 from tests.flows.house import Caller, House, a_house, asked
 from tests.makers import a_policy, a_route, a_target
@@ -85,6 +90,59 @@ async def test_a_budget_without_room_refuses_with_its_name_and_dispatches_nothin
     (receipt,) = house.told.receipts
     assert (receipt.outcome, receipt.status, receipt.attempts, receipt.holds) == (Outcome.REFUSED, 402, (), ())
     assert house.told.dispatches == []
+
+
+def with_a_dear_first_choice(amount: int) -> Policy:
+    policy = under(a_budget(amount), names=("dear", "home"))
+    dear = a_target("dear", rate_card=RateCard.of(prompt=Decimal(25), cached_prompt=Decimal(25), output=Decimal(200)))
+    return replace(policy, targets={**policy.targets, "dear": dear})
+
+
+async def test_a_first_choice_beyond_the_budget_is_passed_over_for_a_fallback_that_fits() -> None:
+    policy = with_a_dear_first_choice(CENT)
+    house, book = a_house({"dear": [Script()], "home": [Script()]}, policy=policy), MemoryBudgetBook()
+    async with kept(house, book):
+        await answer(asked(house), Caller(), house.gateway)
+    (receipt,) = house.told.receipts
+    assert isinstance(receipt.decision, Plan)
+    assert receipt.decision.order == ("dear", "home")
+    assert house.told.dispatches == ["home"]
+    assert [hold.amount >= receipt.charge for hold in receipt.holds] == [True]
+    assert receipt.flag_words == {"passed_over"}
+    assert receipt.remarks == ('Dear had to be passed over: the budget "team" has no room for what it may cost there.',)
+
+
+async def test_a_target_that_was_passed_over_is_not_asked_after_a_failure_either() -> None:
+    policy = with_a_dear_first_choice(CENT)
+    broken = Script(fault=FaultKind.AUTH)
+    house, book = a_house({"dear": [Script()], "home": [broken]}, policy=policy), MemoryBudgetBook()
+    async with kept(house, book):
+        with pytest.raises(TargetFailure):
+            await answer(asked(house), Caller(), house.gateway)
+    assert set(house.told.dispatches) == {"home"}
+
+
+async def test_a_refusal_for_money_says_the_least_that_would_be_held_what_is_left_and_what_helps() -> None:
+    house, book = a_house(policy=with_a_dear_first_choice(2_000)), MemoryBudgetBook()
+    async with kept(house, book):
+        with pytest.raises(BudgetExceeded) as refused:
+            await answer(asked(house), Caller(), house.gateway)
+    told = str(refused.value)
+    assert " at home (a prompt of " in told
+    assert "$0.000002 are neither spent nor set aside" in told
+    assert "shorten the prompt, or have it raised" in told
+    (receipt,) = house.told.receipts
+    view = receipt_view(receipt)
+    assert view["flags"] == ["budget_refused"]
+    assert view["why"][0] == f"{told[0].upper()}{told[1:]}."  # type: ignore[index]
+    assert decode(encode(receipt)) == receipt
+
+
+async def test_where_the_answer_is_what_costs_too_much_fewer_tokens_help() -> None:
+    house, book = a_house(policy=under(a_budget(500_000))), MemoryBudgetBook()
+    async with kept(house, book):
+        with pytest.raises(BudgetExceeded, match="ask for fewer tokens, or have it raised"):
+            await answer(asked(house), Caller(), house.gateway)
 
 
 async def test_a_request_under_no_budget_asks_nobody() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.domain.errors import FaultKind, TargetFailure
 from app.domain.usage import Usage
 from app.ports import Piece
+from app.providers.fault_table import ADVICE
 from app.providers.faults import Blame
 from app.providers.openai_chunk import read_chunk
 from app.providers.openai_stream import PieceReader
@@ -279,6 +280,17 @@ def test_an_error_after_something_was_said_breaks_the_answer(named: bytes) -> No
     assert caught.value.kind is FaultKind.INVALID_ANSWER
     assert "the engine died" in str(caught.value)
     assert "verysecret" not in str(caught.value)
+
+
+def test_an_engine_that_fails_in_the_middle_is_told_from_a_server_of_another_kind() -> None:
+    reader = a_reader()
+    reader.feed(chunk("a") + chunk("b"))
+    said = {"message": "The engine failed and is being started again.", "type": "server_error", "code": "engine_failed"}
+    with pytest.raises(TargetFailure) as caught:
+        fed(reader, event({"error": said}))
+    assert caught.value.kind is FaultKind.CUT
+    assert caught.value.may_have_worked
+    assert str(caught.value).endswith(f"being started again; {ADVICE[FaultKind.SERVER_ERROR]}")
 
 
 def test_a_null_error_is_none() -> None:

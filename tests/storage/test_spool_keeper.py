@@ -165,6 +165,33 @@ async def test_a_full_disk_refuses_new_work_settles_what_was_dispatched_and_is_f
         assert receipts_on_disk(disk) == [[f"r{number}" for number in range(10)]]
 
 
+async def test_a_full_disk_is_told_once_though_only_new_work_meets_it_and_no_caller_hears_where_it_is(
+    tmp_path: Path,
+) -> None:
+    notices: list[str] = []
+    with small_disk(tmp_path / "disk", size_kib=1024) as disk:
+        async with a_keeper(disk, sync=None, limits=SpoolLimits(reserve=1 << 18), notice=notices.append) as keeper:
+            filler = fill(disk)
+            for number in range(40):
+                with contextlib.suppress(LedgerUnavailable):  # the segment's last block takes a few
+                    keeper.keep_intent(f"r{number}", framed(Kind.INTENT, f"r{number}", b"x" * 4000))
+            for _ in range(3):  # whoever looks for room finds none, again and again
+                await asyncio.sleep(0.05)
+                assert keeper.trouble is not None
+                with pytest.raises(LedgerUnavailable, match="free some space") as refused:
+                    intend(keeper, "new")
+                assert str(disk) in str(refused.value)
+                assert str(disk) not in refused.value.told
+            assert len(notices) == 1
+            filler.unlink()
+            await settled_in_time(keeper, lambda: keeper.trouble is None)
+            intend(keeper, "new")
+    assert len(notices) == 2
+    assert "No space left" in notices[0]
+    assert "takes new work again" in notices[1]
+    assert "No space left" in notices[1]
+
+
 async def test_a_receipt_without_any_room_is_an_error_and_is_written_once_there_is_room(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", size_kib=1024) as disk:
         async with a_keeper(disk, sync=Disk(), limits=SpoolLimits(reserve=0)) as keeper:

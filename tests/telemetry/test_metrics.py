@@ -227,11 +227,14 @@ def test_gauges_are_read_at_each_scrape() -> None:
     def now() -> Mapping[str, int]:
         return in_flight
 
-    subject = readings(in_flight=now, spool_depth=lambda: depth[0], spool_quarantined=lambda: 3)
+    subject = readings(
+        in_flight=now, spool_depth=lambda: depth[0], spool_refusing=lambda: True, spool_quarantined=lambda: 3
+    )
     in_flight["home"], depth[0] = 7, 42
     seen = scraped(subject)
     assert value(seen, "breakeven_requests_in_flight", target="home") == 7
     assert value(seen, "breakeven_spool_depth") == 42
+    assert value(seen, "breakeven_spool_refusing") == 1
     assert value(seen, "breakeven_spool_quarantined") == 3
     assert value(seen, "breakeven_policy_info", digest="0123456789abcdef") == 1
     assert value(seen, "breakeven_log_lines_dropped_total") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Final
 
 from app.domain.ledger.hold import Hold
 from app.domain.metering.measurement import Outcome
@@ -13,6 +14,18 @@ from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.target import Hosting
 from app.domain.usage import NOTHING, Usage, UsageSource
+
+#: A flag may say a sentence behind its word. Of requests that were not dispatched: what they were told instead.
+BUDGET_REFUSED: Final = "budget_refused"
+LEDGER_UNAVAILABLE: Final = "ledger_unavailable"
+#: The attempts began behind the plan's first choice.
+PASSED_OVER: Final = "passed_over"
+_SAYING: Final = ": "
+
+
+def flagged(word: str, sentence: str) -> str:
+    """A flag that says why."""
+    return f"{word}{_SAYING}{sentence}"
 
 
 @quickly_made
@@ -69,6 +82,7 @@ class Receipt:
     duration_s: float = 0.0
     #: Our own part of it before the first dispatch.
     overhead_s: float = 0.0
+    #: Each a word, or a word and a sentence (`flagged`).
     flags: tuple[str, ...] = field(default=())
     #: The request that this one is a copy of, sent to a shadow, whose answer nobody sees; None for what callers asked.
     shadow_of: str | None = None
@@ -81,6 +95,18 @@ class Receipt:
         if len(self.attempts) == 1:
             return self.attempts[0].charge
         return Nanodollars(sum(attempt.charge for attempt in self.attempts))
+
+    @property
+    def flag_words(self) -> frozenset[str]:
+        """Its flags and its attempts', without what they say."""
+        flags = (*self.flags, *(flag for attempt in self.attempts for flag in attempt.flags))
+        return frozenset(flag.partition(_SAYING)[0] for flag in flags)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What its flags say, each a sentence."""
+        said = (flag.partition(_SAYING)[2].rstrip(".") for flag in self.flags)
+        return tuple(f"{sentence[0].upper()}{sentence[1:]}." for sentence in said if sentence)
 
     @property
     def final(self) -> Attempt | None:

@@ -34,13 +34,13 @@ def receipt_view(receipt: Receipt) -> dict[str, object]:
         "target": None if final is None else final.target,
         "hosting": None if final is None else final.hosting.value,
         "rule": receipt.decision.rule,
-        "why": list(explain(receipt.decision)),
+        "why": [*receipt.remarks, *explain(receipt.decision)],
         "policy": receipt.policy_digest,
         "charge_usd": shown(receipt.charge),
         "charge_nanodollars": receipt.charge,
         "duration_ms": _ms(receipt.duration_s),
         "overhead_ms": _ms(receipt.overhead_s),
-        "flags": sorted({*receipt.flags, *(flag for attempt in receipt.attempts for flag in attempt.flags)}),
+        "flags": sorted(receipt.flag_words),
         "attempts": [_attempt_view(attempt) for attempt in receipt.attempts],
     }
 

@@ -164,4 +164,12 @@ def _usd(amount: Nanodollars | None) -> str | None:
 
 
 def _listed(names: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in names.items())
+    return ", ".join(f"{name} {_plain(value)}" for name, value in names.items())
+
+
+def _plain(value: object) -> str:
+    """A figure as people read it: no exponent, one decimal to six."""
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:.6f}".rstrip("0")
+    return f"{short}0" if short.endswith(".") else short

@@ -73,6 +73,13 @@ def test_a_refusal_is_explained_with_every_reason() -> None:
     assert "its price is not known" in sentences[1]
 
 
+def test_what_was_seen_of_a_budget_is_told_without_exponents_and_endless_digits() -> None:
+    world = a_spilling_world()
+    world = replace(world, budgets={"research": BudgetSeen(remaining_usd=6e-05, used=0.5263863636363636, days_left=8)})
+    told = " ".join(explain(decide(FACTS, world)))
+    assert "Budget research was looked at: remaining_usd 0.00006, used 0.526386, days_left 8." in told
+
+
 def test_every_step_of_a_decision_has_its_sentence() -> None:
     said = """\
         Rule "home while it is quick" matched; it prefers balanced; first choice: hosted.
