@@ -39,6 +39,7 @@ def receipt_lines(view: View) -> Iterator[tuple[str, str]]:
         yield "price", _price(attempt)
     yield "took", f"{_ms(view['duration_ms'])}, of which the gateway {_ms(view['overhead_ms'])} before the dispatch"
     yield "charge", f"${view['charge_usd']}"
+    yield from _corrections(view)
     if view["flags"]:
         yield "flags", ", ".join(view["flags"])
     yield "policy", str(view["policy"])
@@ -49,6 +50,18 @@ def _route(view: View) -> str:
     target = f"{view['target']} ({_words(view['hosting'])})" if view["target"] else "no target"
     rule = f' by rule "{view["rule"]}"' if view["rule"] else ""
     return f"{view['model']} → {target}{rule}: {view['outcome']}, status {view['status']}, {view['endpoint']}{stream}"
+
+
+def _corrections(view: View) -> Iterator[tuple[str, str]]:
+    for place, one in enumerate(view.get("adjustments", ())):
+        card = f", rate card {one['rate_card']}" if one["rate_card"] else ""
+        yield "adjusted" if place == 0 else "", f"{_signed(one['amount_usd'])}: {one['reason']} (by {one['by']}{card})"
+    if view.get("adjustments"):
+        yield "corrected", f"${view['corrected_charge_usd']}: what reports and budgets count"
+
+
+def _signed(amount: str) -> str:
+    return f"-${amount[1:]}" if amount.startswith("-") else f"+${amount}"
 
 
 def _attempt(attempt: View) -> str:
