@@ -237,6 +237,7 @@ class House:
             environment={**os.environ, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"},
             log=self._log_directory / f"{name}.log",
             stop_within_s=STOP_WITHIN_S + (self.settings.drain_s if name == "gateway" else 0.0),
+            tells_policy=name == "gateway",
         )
 
 

@@ -35,6 +35,11 @@ def write_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
+def counted(number: int, word: str) -> str:
+    """A number with its word: 1 error, 2 errors."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def note(text: str) -> None:
     """Something worth knowing that is not the result."""
     print(text, file=sys.stderr)

@@ -10,7 +10,7 @@ import typer
 
 from app.bootstrap import Office
 from app.cli.books import in_office
-from app.cli.output import AsJson, console, note, write_json, write_table
+from app.cli.output import AsJson, console, counted, note, write_json, write_table
 from app.domain.errors import PolicyInvalid
 from app.domain.findings import Severity, finding_view
 from app.flows.policy_archive import NotValid, Word, find_revision
@@ -162,7 +162,7 @@ def _write_refusal(fault: PolicyInvalid, *, as_json: bool) -> None:
     for finding in fault.findings:
         print(finding)
     errors = sum(finding.severity is Severity.ERROR for finding in fault.findings)
-    note(f"{name} is no valid policy for this version ({errors} errors): nothing was changed")
+    note(f"{name} is no valid policy for this version ({counted(errors, 'error')}): nothing was changed")
 
 
 def _write_rolled_back(done: RolledBack) -> None:
