@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 #: The option of every command whose result a program may want.
@@ -75,6 +76,18 @@ def write_table(
         _print_table(out, turned, words=1, folds=[range(len(table))], bold=set(range(words)))
     else:
         _print_table(out, table, words=words, folds=list(_folds(table, width=out.width)), bold=bold)
+
+
+def write_labelled(lines: Table, *, out: Console | None = None) -> None:
+    """Labelled lines: folded to the width of a terminal, without blanks at their ends elsewhere."""
+    out = out or console()
+    if out.is_terminal:
+        out.print(lines)
+        return
+    with out.capture() as captured:
+        out.print(lines)
+    for line in captured.get().splitlines():
+        out.print(Text(line.rstrip()), soft_wrap=True)
 
 
 def _print_table(

@@ -11,7 +11,7 @@ import typer
 
 from app.bootstrap import Office
 from app.cli.books import in_office
-from app.cli.output import AsJson, console, write_json, write_table
+from app.cli.output import AsJson, write_json, write_labelled, write_table
 from app.cli.receipt_text import receipt_table
 from app.domain.errors import BadRequest
 from app.domain.ledger.receipt import Receipt
@@ -76,7 +76,7 @@ def show(
     if json:
         write_json(view)
     else:
-        console().print(receipt_table(view))
+        write_labelled(receipt_table(view))
 
 
 @app.command(help="Requests whose usage cannot be true: clamped, flagged, and to be checked with whoever reported it.")

@@ -144,6 +144,7 @@ def test_a_corrected_request_tells_why_and_what_it_costs_now(desk: HereAtOnce) -
     told = desk("requests", "show", REQUEST_ID).out
     assert "-$0.0000962: the seller lowered the price (by finance)" in told
     assert "$0.0003: what reports and budgets count" in told
+    assert [line for line in told.splitlines() if line != line.rstrip()] == []
 
     first, second = desk("requests", "tail").out.splitlines()[1:]
     assert first.endswith("0.0003 (was 0.0003962)")
