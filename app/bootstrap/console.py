@@ -28,6 +28,7 @@ from app.live.policy_slot import PolicySlot
 from app.ports import BooksAway, RatesBook
 from app.providers.credentials import NamedCredentials
 from app.settings import Settings
+from app.storage.adjustment_book import PostgresAdjustmentBook
 from app.storage.alert_book import PostgresAlertBook
 from app.storage.budget_book import PostgresBudgetBook
 from app.storage.engine import Database
@@ -82,6 +83,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
                     operator=_operator(settings, peppers),
                     clock=clock,
                     ledger=PostgresLedgerBook(database),
+                    adjustments=PostgresAdjustmentBook(database),
                     reports=PostgresReportBook(database),
                     budgets=PostgresBudgetBook(database),
                     spend=PostgresSpendBook(database),

@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True, help="See budgets: what is spent, what is held, when they end; and their alerts."
 )
 
-_HEAD = ("budget", "of", "every", "mode", "ends", "used up", "amount USD", "spent", "held", "left", "used %")
+_HEAD = ("budget", "of", "every", "mode", "ends", "used up", "amount USD", "spent", "held", "lost", "left", "used %")
 _WORDS = 6
 _ALERTS_HEAD = ("raised (UTC)", "budget", "at", "spent USD", "state", "attempts", "next", "last error")
 
@@ -52,7 +52,7 @@ def show(
     if json:
         write_json(view)
     else:
-        write_table(head=("", ""), rows=[(key, str(value)) for key, value in view.items()], words=2)
+        write_table(head=("", ""), rows=[(key, _told(value)) for key, value in view.items()], words=2)
 
 
 @app.command(help="Alerts of budgets, newest first: what was raised, whether it arrived, why not.")
@@ -98,9 +98,16 @@ def _row(standing: BudgetStanding) -> tuple[str, ...]:
         shown(budget.amount),
         shown(standing.spent),
         shown(standing.held),
+        shown(standing.lost),
         shown(standing.left),
         standing.used_percent,
     )
+
+
+def _told(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None else str(value)
 
 
 def _alert_row(kept: AlertKept) -> tuple[str, ...]:

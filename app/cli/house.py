@@ -21,6 +21,7 @@ from app.bootstrap import database_url, measure_target, migrate
 from app.bootstrap.postgres import embedded
 from app.cli.books import in_office
 from app.cli.first_request import answers, ask, receipt_of
+from app.cli.output import write_labelled
 from app.cli.quick_start import KEY_FILE, QuickKeys, has_rates, has_rates_of_this_engine, quick_keys, report_with
 from app.cli.receipt_text import receipt_table
 from app.cli.report import write_report
@@ -107,7 +108,8 @@ class House:
         with self._unless_a_child_died():
             answer = ask(endpoint=self.endpoint, key=keys.caller, model=model, on_text=_at_once)
             print("\n", flush=True)
-            self.out.print(receipt_table(receipt_of(answer.request_id, endpoint=self.endpoint, key=keys.caller)))
+            receipt = receipt_of(answer.request_id, endpoint=self.endpoint, key=keys.caller)
+            write_labelled(receipt_table(receipt), out=self.out)
             report = in_office(lambda rooms: report_with(rooms, answer.request_id))
         print(flush=True)
         write_report(report)
@@ -237,6 +239,7 @@ class House:
             environment={**os.environ, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"},
             log=self._log_directory / f"{name}.log",
             stop_within_s=STOP_WITHIN_S + (self.settings.drain_s if name == "gateway" else 0.0),
+            tells_policy=name == "gateway",
         )
 
 

@@ -91,7 +91,7 @@ def list_all(json: AsJson = False) -> None:
     if json:
         write_json(views)
         return
-    head = ("id", "name", "team", "cost centre", "models", "tags", "made", "expires", "used", "state")
+    head = ("id", "name", "team", "cost centre", "models", "tags", "limits", "made", "expires", "used", "state")
     rows = [
         (
             str(view["id"]),
@@ -100,6 +100,7 @@ def list_all(json: AsJson = False) -> None:
             record.caller.cost_centre,
             ", ".join(sorted(record.caller.models)) if record.caller.models is not None else "every",
             ", ".join(record.caller.tags),
+            limits_text(record.limits),
             str(view["created_at"]),
             str(view["expires_at"] or "never"),
             str(view["last_used_at"] or "never"),

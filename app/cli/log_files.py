@@ -16,15 +16,21 @@ MOST_LINE_CHARS: Final = 400
 #: More lines of trouble in one look are counted, not shown.
 MOST_TROUBLE_LINES: Final = 5
 
+_POLICY_LOGGER: Final = "breakeven.policy"
+_IN_FORCE: Final = "policy in force"
 _TROUBLED_LEVELS: Final = frozenset({"warning", "error", "critical"})
 _TROUBLED_WORDS: Final = ("Traceback", "ERROR", "WARNING", "CRITICAL", "FATAL", "PANIC", "breakeven: ")
 
 
 @dataclass(slots=True)
 class LogTail:
-    """Reads what came into a file since it was made. A file that became shorter is read from its beginning."""
+    """Reads what came into a file since it was made. A file that became shorter is read from its beginning.
+
+    `policy`: whether it tells of the policy too, which every process follows and one is enough to tell of.
+    """
 
     path: Path
+    policy: bool = True
     _began: int = 0
     _offset: int = 0
     _rest: bytes = b""
@@ -33,8 +39,9 @@ class LogTail:
         self._began = self._offset = self._size()
 
     def trouble(self) -> list[str]:
-        """The new whole lines that tell of trouble, in plain words; past a handful only their number."""
-        found = [told for line in self._new_lines() if (told := _trouble(line)) is not None]
+        """The new whole lines that tell of trouble, or of another policy in force, in plain words; past a handful only
+        their number."""
+        found = [told for line in self._new_lines() if (told := _trouble(line, policy=self.policy)) is not None]
         if len(found) > MOST_TROUBLE_LINES:
             more = len(found) - MOST_TROUBLE_LINES
             found[MOST_TROUBLE_LINES:] = [f"… and {more} more lines in {self.path}"]
@@ -92,18 +99,26 @@ def room_bytes(directory: Path) -> int:
     return (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize
 
 
-def _trouble(line: str) -> str | None:
+def _trouble(line: str, *, policy: bool) -> str | None:
     if not line.startswith("{"):
         return line[:MOST_LINE_CHARS] if line.startswith(_TROUBLED_WORDS) else None
-    level = str(_record(line).get("level", "")).lower()
-    return _told(line) if level in _TROUBLED_LEVELS else None
+    record = _record(line)
+    if record.get("logger") == _POLICY_LOGGER:
+        if not policy:
+            return None
+        if record.get("event") == _IN_FORCE and record.get("before"):
+            return f"policy {record.get('digest')} in force, by {record.get('by')}"
+    return _told(line) if str(record.get("level", "")).lower() in _TROUBLED_LEVELS else None
 
 
 def _told(line: str) -> str:
-    """A JSON line by its event, and what was found; any other as it stands. Never longer than a screen's few lines."""
+    """A JSON line by its event and the first finding, the rest of them counted; any other as it stands. One line, and
+    never longer than a screen's few."""
     record = _record(line)
-    told = ": ".join(str(part) for part in (record.get("event"), record.get("findings")) if part)
-    return (told or line)[:MOST_LINE_CHARS]
+    first, *others = str(record.get("findings") or "").split("\n")
+    more = f" (and {len(others)} more: `breakeven policy check`)" if others else ""
+    told = ": ".join(part for part in (str(record.get("event") or ""), first) if part)
+    return (told or line).replace("\n", " ")[: MOST_LINE_CHARS - len(more)] + more
 
 
 def _record(line: str) -> dict[str, object]:

@@ -11,9 +11,11 @@ import typer
 
 from app.bootstrap.policy import read_policy
 from app.cli.on_demand import Commands, group_of, listed
-from app.cli.output import AsJson, write_json
+from app.cli.output import AsJson, counted, note, write_json
 from app.domain.errors import PolicyInvalid
 from app.domain.findings import Finding, Severity, finding_view
+from app.domain.routing.policy import Policy
+from app.domain.target import Hosting
 from app.settings import read_settings
 
 #: Commands in files of their own, loaded when they are asked for: name → module, function there, line in the help.
@@ -58,6 +60,20 @@ def check(
         _write(fault.findings, digest=None, format=Format.JSON if json else format)
         raise typer.Exit(1) from fault
     _write(compiled.findings, digest=compiled.policy.digest, format=Format.JSON if json else format)
+    for name in unmeasured(compiled.policy):
+        note(
+            f"{name} has no price in the policy: it takes no traffic until `breakeven calibrate {name}` has measured it"
+        )
+
+
+def unmeasured(policy: Policy) -> list[str]:
+    """Self-hosted targets in use whose tokens get their price from a measurement, which the files cannot tell of."""
+    used = {target for route in policy.routes.values() for rule in route.rules for target in rule.use}
+    return [
+        name
+        for name, target in policy.targets.items()
+        if target.hosting is Hosting.SELF_HOSTED and name in used and name not in policy.given_rates
+    ]
 
 
 listed(app, COMMANDS)
@@ -78,7 +94,7 @@ def _write(findings: Sequence[Finding], *, digest: str | None, format: Format) -
             errors = sum(each.severity is Severity.ERROR for each in findings)
             warnings = len(findings) - errors
             verdict = f"valid, digest {digest}" if digest is not None else "not valid: the gateway would refuse it"
-            print(f"{errors} errors, {warnings} warnings: {verdict}")
+            print(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}: {verdict}")
 
 
 def _annotation(finding: Finding) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from app.bootstrap.policy import read_policy
 from app.cli.books import in_office
-from app.cli.output import AsJson, console, note, write_json
+from app.cli.output import AsJson, note, write_json, write_labelled
 from app.domain.caller import Caller
 from app.domain.errors import BadRequest, PolicyInvalid
 from app.domain.findings import finding_view
@@ -95,7 +95,7 @@ def _explain_past(request_id: str, *, as_json: bool) -> None:
     if as_json:
         write_json(view)
     else:
-        console().print(_table(_past_lines(view)))
+        write_labelled(_table(_past_lines(view)))
     if explained.verdict is Verdict.DIFFERENT:
         raise typer.Exit(1)
 
@@ -119,7 +119,7 @@ def _explain_nobodys(facts: RequestFacts, directory: Path | None, *, at: datetim
     if as_json:
         write_json(view)
     else:
-        console().print(_table(_dry_lines(view)))
+        write_labelled(_table(_dry_lines(view)))
 
 
 def _past_lines(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,10 +10,10 @@ import typer
 
 from app.bootstrap import Office
 from app.cli.books import in_office
-from app.cli.output import AsJson, console, note, write_json, write_table
+from app.cli.output import AsJson, console, counted, note, write_json, write_table
 from app.domain.errors import PolicyInvalid
 from app.domain.findings import Severity, finding_view
-from app.flows.policy_archive import NotValid, Word, find_revision
+from app.flows.policy_archive import NotValid, RevisionUnknown, Word, find_policy, find_revision
 from app.flows.policy_history import (
     PolicyPast,
     RolledBack,
@@ -32,7 +32,7 @@ MOST_REQUESTS = 100_000
 #: Request ids that the table for people names; JSON names all.
 _IDS_SHOWN = 10
 
-_HEAD = ("digest", "first seen", "author", "in force since", "state", "findings")
+_HEAD = ("digest", "first seen", "author", "first in force", "state", "findings")
 _WORDS = 5
 
 Digest = Annotated[str, typer.Argument(metavar="DIGEST", help="Or its first digits, 4 or more.")]
@@ -49,8 +49,8 @@ def history(
 ) -> None:
     """Every revision that was in force or was offered, the newest first."""
     if show is None:
-        past = in_office(lambda rooms: policy_past(rooms.archive, most=most))
-        _write_past(past, as_json=json)
+        past, live = in_office(lambda rooms: _past_and_live(rooms, most=most))
+        _write_past(past, live=live, as_json=json)
         return
 
     async def one(rooms: Office) -> tuple[Revision, Pin | None]:
@@ -118,21 +118,31 @@ def _user() -> str:
         return "unknown"
 
 
-def _write_past(past: PolicyPast, *, as_json: bool) -> None:
+async def _past_and_live(rooms: Office, *, most: int) -> tuple[PolicyPast, str | None]:
+    """The past, and the digest that serves; None while there is nothing that could."""
+    past = await policy_past(rooms.archive, most=most)
+    try:
+        return past, (await find_policy(rooms.archive, Word.LIVE)).digest
+    except (PolicyInvalid, RevisionUnknown):
+        return past, None
+
+
+def _write_past(past: PolicyPast, *, live: str | None, as_json: bool) -> None:
     views = [revision_view(one, pin=past.pin) for one in past.revisions]
     if as_json:
-        write_json({"pin": pin_view(past.pin), "revisions": views})
+        write_json({"in_force": live, "pin": pin_view(past.pin), "revisions": views})
         return
     if past.pin is not None:
         note(f"{past.pin.digest} is pinned by {past.pin.by}: the files wait for `breakeven policy release`")
     if not views:
         note("no revision yet: a gateway writes its first one when it starts")
         return
-    write_table(head=_HEAD, rows=[_row(view) for view in views], words=_WORDS)
+    write_table(head=_HEAD, rows=[_row(view, live=live) for view in views], words=_WORDS)
 
 
-def _row(view: Mapping[str, Any]) -> tuple[str, ...]:
-    state = "pinned" if view["pinned"] else "refused" if view["in_force_at"] is None else ""
+def _row(view: Mapping[str, Any], *, live: str | None) -> tuple[str, ...]:
+    states = ("in force" if view["digest"] == live else "", "pinned" if view["pinned"] else "")
+    state = ", ".join(filter(None, states)) or ("refused" if view["in_force_at"] is None else "")
     return (
         str(view["digest"]),
         str(view["seen_at"]),
@@ -145,7 +155,7 @@ def _row(view: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _write_files(revision: Revision, *, pin: Pin | None) -> None:
     view = revision_view(revision, pin=pin)
-    since = f"in force since {view['in_force_at']}" if view["in_force_at"] else "never in force"
+    since = f"first in force {view['in_force_at']}" if view["in_force_at"] else "never in force"
     note(f"{revision.digest}, by {revision.author}, first seen {view['seen_at']}, {since}")
     for finding in revision.findings:
         note(as_text(finding))
@@ -162,7 +172,7 @@ def _write_refusal(fault: PolicyInvalid, *, as_json: bool) -> None:
     for finding in fault.findings:
         print(finding)
     errors = sum(finding.severity is Severity.ERROR for finding in fault.findings)
-    note(f"{name} is no valid policy for this version ({errors} errors): nothing was changed")
+    note(f"{name} is no valid policy for this version ({counted(errors, 'error')}): nothing was changed")
 
 
 def _write_rolled_back(done: RolledBack) -> None:

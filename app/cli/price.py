@@ -12,7 +12,7 @@ import typer
 
 from app.bootstrap import Office
 from app.cli.books import in_office
-from app.cli.output import AsJson, note, write_json, write_table
+from app.cli.output import AsJson, counted, note, write_json, write_table
 from app.cli.price_correct import HELP, correct
 from app.domain.errors import SetupError
 from app.domain.pricing.doubts import Doubt
@@ -61,6 +61,7 @@ def list_models(
         words=1,
         rows=[(model.name, *_brief(card), card.digest) for model, card in found],
     )
+    note(f"{counted(len(found), 'model')}, in USD per million tokens; `breakeven price list NAME` lists fewer")
 
 
 @app.command(help="One model's prices and the days of their changes, or the rate card of a digest on a receipt.")

@@ -37,8 +37,9 @@ def receipt_lines(view: View) -> Iterator[tuple[str, str]]:
         yield "tokens", _tokens(attempt["usage"])
         yield "speed", _speed(attempt)
         yield "price", _price(attempt)
-    yield "took", f"{_ms(view['duration_ms'])}, of which the gateway {_ms(view['overhead_ms'])} before the dispatch"
+    yield "took", f"{_in_all(view['duration_ms'])}, of which the gateway {_ms(view['overhead_ms'])} before the dispatch"
     yield "charge", f"${view['charge_usd']}"
+    yield from _corrections(view)
     if view["flags"]:
         yield "flags", ", ".join(view["flags"])
     yield "policy", str(view["policy"])
@@ -49,6 +50,18 @@ def _route(view: View) -> str:
     target = f"{view['target']} ({_words(view['hosting'])})" if view["target"] else "no target"
     rule = f' by rule "{view["rule"]}"' if view["rule"] else ""
     return f"{view['model']} → {target}{rule}: {view['outcome']}, status {view['status']}, {view['endpoint']}{stream}"
+
+
+def _corrections(view: View) -> Iterator[tuple[str, str]]:
+    for place, one in enumerate(view.get("adjustments", ())):
+        card = f", rate card {one['rate_card']}" if one["rate_card"] else ""
+        yield "adjusted" if place == 0 else "", f"{_signed(one['amount_usd'])}: {one['reason']} (by {one['by']}{card})"
+    if view.get("adjustments"):
+        yield "corrected", f"${view['corrected_charge_usd']}: what reports and budgets count"
+
+
+def _signed(amount: str) -> str:
+    return f"-${amount[1:]}" if amount.startswith("-") else f"+${amount}"
 
 
 def _attempt(attempt: View) -> str:
@@ -64,11 +77,11 @@ def _tokens(usage: View) -> str:
 
 def _speed(attempt: View) -> str:
     if attempt["ttft_ms"] is None:
-        return f"{_ms(attempt['duration_ms'])} in all (first token and pace are measured on streams)"
+        return f"{_in_all(attempt['duration_ms'])} in all (first token and pace are measured on streams)"
     pace = ""
     if attempt["tpot_ms"] is not None:
         pace = f", TPOT {_ms(attempt['tpot_ms'])}, {attempt['tokens_per_s']:.1f} tokens/s"
-    return f"TTFT {_ms(attempt['ttft_ms'])}{pace}, {_ms(attempt['duration_ms'])} in all"
+    return f"TTFT {_ms(attempt['ttft_ms'])}{pace}, {_in_all(attempt['duration_ms'])} in all"
 
 
 def _price(attempt: View) -> str:
@@ -77,6 +90,11 @@ def _price(attempt: View) -> str:
         f"USD per million tokens: prompt {_plain(prices['prompt'])}, cached {_plain(prices['cached_prompt'])}, "
         f"output {_plain(prices['output'])} (rate card {attempt['rate_card']})"
     )
+
+
+def _in_all(value: float) -> str:
+    """A whole time; nobody saw the end of what was interrupted by the end of its process."""
+    return _ms(value) if value else "–"
 
 
 def _ms(value: float) -> str:

@@ -32,7 +32,10 @@ def report() -> None:
     """Sum up the ledger."""
 
 
-@app.command(help="Requests, tokens, times and charges, grouped; the lines sum to the ledger to the last nanodollar.")
+@app.command(
+    help="Requests, tokens, times and charges, grouped; the lines sum to the ledger to the last nanodollar. "
+    "Percentiles are read from buckets that are 10 % wide."
+)
 def cost(
     by: Annotated[
         str, typer.Option(help="team, cost_centre, key, model, target, hosting, day, hour; several with commas.")

@@ -11,13 +11,14 @@ import typer
 
 from app.bootstrap import Office
 from app.cli.books import in_office
-from app.cli.output import AsJson, console, write_json, write_table
+from app.cli.output import AsJson, write_json, write_labelled, write_table
 from app.cli.receipt_text import receipt_table
 from app.domain.errors import BadRequest
 from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.view import receipt_view
 from app.domain.money import shown
 from app.domain.usage import USAGE_SUSPECT
+from app.flows.corrected_receipts import corrected_views
 
 app = typer.Typer(no_args_is_help=True, help="See single requests: where they went, why, and what they cost.")
 
@@ -61,21 +62,21 @@ def show(
     request_id: Annotated[str, typer.Argument(metavar="ID", help="The x-request-id of the answer.")],
     json: AsJson = False,
 ) -> None:
-    async def read(rooms: Office) -> Receipt | None:
-        return await rooms.ledger.find(request_id)
+    async def read(rooms: Office) -> dict[str, object] | None:
+        receipt = await rooms.ledger.find(request_id)
+        return None if receipt is None else (await corrected_views([receipt], rooms.adjustments))[0]
 
-    receipt = in_office(read)
-    if receipt is None:
+    view = in_office(read)
+    if view is None:
         raise BadRequest(
             f"the ledger has no request {request_id[:80]!r}: take the id from the header x-request-id, and give a new "
             "one a second to arrive",
             param="id",
         )
-    view = receipt_view(receipt)
     if json:
         write_json(view)
     else:
-        console().print(receipt_table(view))
+        write_labelled(receipt_table(view))
 
 
 @app.command(help="Requests whose usage cannot be true: clamped, flagged, and to be checked with whoever reported it.")
@@ -102,17 +103,13 @@ async def _show_newer(rooms: Office, *, most: int, than: str | None, as_json: bo
     """Show what is newer than `than`; the newest id seen. Ids sort by time."""
     latest = await rooms.ledger.latest(most=most)
     fresh = [receipt for receipt in reversed(latest) if than is None or receipt.request_id > than]
+    views = await corrected_views(fresh, rooms.adjustments)
     if as_json:
-        for receipt in fresh:
-            write_json(receipt_view(receipt))
+        for view in views:
+            write_json(view)
     elif fresh or than is None:
-        _write(fresh)
+        write_table(head=_HEAD, rows=[_row(view) for view in views], words=_WORDS)
     return fresh[-1].request_id if fresh else than
-
-
-def _write(receipts: Sequence[Receipt]) -> None:
-    rows = [_row(receipt_view(receipt)) for receipt in receipts]
-    write_table(head=_HEAD, rows=rows, words=_WORDS)
 
 
 def _row(view: dict[str, Any]) -> tuple[str, ...]:
@@ -129,8 +126,14 @@ def _row(view: dict[str, Any]) -> tuple[str, ...]:
         f"{usage['output_tokens']:,}",
         _figure(final and final["ttft_ms"]),
         _figure(final and final["tokens_per_s"]),
-        str(view["charge_usd"]),
+        _charge(view),
     )
+
+
+def _charge(view: dict[str, Any]) -> str:
+    """What it costs as the books stand; where that was corrected, what it was."""
+    now, first = str(view["corrected_charge_usd"]), str(view["charge_usd"])
+    return f"{now} (was {first})" if view["adjustments"] else now
 
 
 def _suspect_rows(receipt: Receipt) -> list[tuple[str, ...]]:

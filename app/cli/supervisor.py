@@ -39,6 +39,8 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     stop_within_s: float
+    #: Whether what it logs of the policy is passed on; one of those that follow the policy is enough.
+    tells_policy: bool = True
 
 
 class ChildDied(SetupError):
@@ -72,7 +74,7 @@ class Supervisor:
         """Start a program. Raises SetupError when it cannot be started at all."""
         program.log.parent.mkdir(parents=True, exist_ok=True)
         trimmed(program.log)
-        tail = LogTail(program.log)
+        tail = LogTail(program.log, policy=program.tells_policy)
         self._children[program.name] = _Child(
             program=program, process=_spawned(program), tail=tail, started_s=self.clock.monotonic_s()
         )

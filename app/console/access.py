@@ -20,8 +20,8 @@ from app.live.keys import KnownOperator
 
 AUDIT_LOG: Final = "breakeven.audit"
 _WRONG: Final = (
-    "The operator's key is needed here: send the header `Authorization: Bearer bkop_…`. It was shown when the console "
-    "started for the first time; to make a new one remove the file `operator-key` in BREAKEVEN_DATA and start it again."
+    "The operator's key is needed here: send the header `Authorization: Bearer bkop_…`. It was shown when it "
+    "was made; `breakeven key operator --new` replaces it, and the console takes the new one when it is started again."
 )
 _WRONG_KIND: Final = "A caller's key does not open the console: send the operator's key, which begins with `bkop_`."
 

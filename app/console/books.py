@@ -13,7 +13,7 @@ from app.console.problems import NotFound
 from app.console.rooms import ConsoleRooms
 from app.domain.ledger.period import read_range
 from app.domain.ledger.report import CostQuery
-from app.domain.ledger.view import receipt_view
+from app.flows.corrected_receipts import corrected_views
 from app.flows.report_rows import as_plain, csv_text
 from app.flows.reports import cost_report, query_of
 
@@ -35,14 +35,14 @@ def books_router(rooms: ConsoleRooms, operator: OperatorOnly) -> APIRouter:
     async def requests(form: Annotated[RequestsForm, Query()]) -> Response:
         found = await rooms.ledger.latest(most=form.limit, before=form.before)
         more = found[-1].request_id if len(found) == form.limit else None
-        return JSONResponse({"requests": [receipt_view(receipt) for receipt in found], "next_before": more})
+        return JSONResponse({"requests": await corrected_views(found, rooms.adjustments), "next_before": more})
 
     @router.get("/requests/{request_id}", dependencies=[Depends(operator)])
     async def request(request_id: str) -> Response:
         found = await rooms.ledger.find(request_id)
         if found is None:
             raise NotFound("the books have no request of that id; one just made takes a few seconds to arrive")
-        return JSONResponse(receipt_view(found))
+        return JSONResponse((await corrected_views([found], rooms.adjustments))[0])
 
     return router
 

@@ -19,7 +19,7 @@ from app.domain.ledger.period import read_range
 from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.report import BooksDisagree, CostReport
 from app.domain.ledger.view import moment
-from app.domain.money import shown
+from app.flows.corrected_receipts import corrected_views
 from app.flows.report_rows import NOT_KNOWN, ReportTable, hosting_table, table
 from app.flows.reports import cost_report, query_of
 from app.ports import BooksAway
@@ -53,6 +53,7 @@ def page_router(rooms: ConsoleRooms, operator: OperatorPage) -> APIRouter:
             period = read_range(first=form.first or None, last=form.last or None, now=rooms.now())
             report = await cost_report(rooms.reports, query_of(period=period, by=form.by))
             newest = await rooms.ledger.latest(most=NEWEST)
+            charges = [str(view["corrected_charge_usd"]) for view in await corrected_views(newest, rooms.adjustments)]
         except BadRequest as fault:
             return _page(form, f'<p class="bad">{escape(str(fault))}</p>', status=400)
         except BooksAway:
@@ -60,7 +61,7 @@ def page_router(rooms: ConsoleRooms, operator: OperatorPage) -> APIRouter:
             return _page(form, f'<p class="bad">{sentence}</p>', status=503)
         except BooksDisagree as fault:
             return _page(form, f'<p class="bad">{escape(str(fault))}</p>', status=500)
-        return _page(form, _cost(report) + _requests(newest), status=200)
+        return _page(form, _cost(report) + _requests(newest, charges), status=200)
 
     return router
 
@@ -91,15 +92,15 @@ def _cost(report: CostReport) -> str:
     )
 
 
-def _requests(newest: Sequence[Receipt]) -> str:
+def _requests(newest: Sequence[Receipt], charges: Sequence[str]) -> str:
     head = ("at", "request", "team", "model", "target", "outcome", "prompt", "output", "TTFT ms", "charge USD")
-    rows = tuple(_request(receipt) for receipt in newest)
+    rows = tuple(_request(receipt, charge) for receipt, charge in zip(newest, charges, strict=True))
     body = "".join(f"<tr>{_cells(row, words=6)}</tr>" for row in rows)
     table_head = f"<thead><tr>{_heads(head, words=6)}</tr></thead>"
     return f"<h2>Latest requests</h2><div><table>{table_head}<tbody>{body}</tbody></table></div>"
 
 
-def _request(receipt: Receipt) -> tuple[str, ...]:
+def _request(receipt: Receipt, charge: str) -> tuple[str, ...]:
     final = receipt.final
     ttft_s = None if final is None else final.ttft_s
     return (
@@ -112,7 +113,7 @@ def _request(receipt: Receipt) -> tuple[str, ...]:
         f"{sum(attempt.usage.prompt for attempt in receipt.attempts):,}",
         f"{sum(attempt.usage.output for attempt in receipt.attempts):,}",
         NOT_KNOWN if ttft_s is None else f"{1000 * ttft_s:.0f}",
-        shown(receipt.charge),
+        charge,
     )
 
 

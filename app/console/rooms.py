@@ -18,7 +18,7 @@ from app.live.policy_slot import PolicyStatus
 from app.ports import Clock, KeyBook, LedgerBook, ReportBook, SpendBook
 from app.ports.alerts import AlertBook
 from app.ports.keys import TeamBook
-from app.ports.ledger import BudgetBook
+from app.ports.ledger import AdjustmentBook, BudgetBook
 
 _MICROSECONDS = 1_000_000
 
@@ -31,6 +31,7 @@ class ConsoleRooms:
     operator: KnownOperator
     clock: Clock
     ledger: LedgerBook
+    adjustments: AdjustmentBook
     reports: ReportBook
     budgets: BudgetBook
     spend: SpendBook

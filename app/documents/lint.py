@@ -12,6 +12,7 @@ from app.documents.addresses import fault_of_address
 from app.documents.defaults import with_defaults
 from app.documents.gather import Gathered, Placed
 from app.documents.nearest import mend_for, nearest
+from app.documents.page import Scalar
 from app.documents.policy import (
     PROVIDER_URLS,
     WrittenDefaults,
@@ -30,12 +31,12 @@ _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[A-Za-z0-9_][A-Za-z0-9
 def lint_targets(gathered: Gathered) -> Iterator[Finding]:
     """Faults of targets, each on its own."""
     for placed in gathered.targets.values():
+        yield from _credential(placed)
         if placed.written is None:
             continue
         hosted = _self_hosted if placed.written.hosting == "self_hosted" else _managed
         yield from hosted(placed, placed.written)
         yield from _address(placed, placed.written)
-        yield from _credential(placed, placed.written)
         yield from _repeated(placed, ("can",), list(placed.written.can))
         yield from _repeated(placed, ("data_classes",), placed.written.data_classes or [])
 
@@ -119,12 +120,14 @@ def _address(placed: Placed[WrittenTarget], target: WrittenTarget) -> Iterator[F
         yield placed.finding("url", fault.message, below=("url",), mend=fault.mend)
 
 
-def _credential(placed: Placed[WrittenTarget], target: WrittenTarget) -> Iterator[Finding]:
-    """What is written is never repeated: it may be the secret itself."""
-    if target.credential is not None and not _REFERENCE.fullmatch(target.credential):
+def _credential(placed: Placed[WrittenTarget]) -> Iterator[Finding]:
+    """Told whatever else is wrong with the target. What is written is never repeated: it may be the secret itself."""
+    node = placed.page.node((*placed.path, "credential"))
+    written = node.value if isinstance(node, Scalar) else None
+    if isinstance(written, str) and not _REFERENCE.fullmatch(written):
         message = "a credential is written by reference, never by value"
         mend = "write env: and the name of an environment variable, as in env:OPENAI_API_KEY"
-        if target.credential.startswith("file:"):
+        if written.startswith("file:"):
             message = "a credential's file is a name below the directory BREAKEVEN_CREDENTIALS, not a path"
             mend = "write file: and a name of letters, digits, `.`, `_` and `-`, as in file:openai-key"
         yield placed.finding("credential", message, below=("credential",), mend=mend)

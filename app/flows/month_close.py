@@ -55,8 +55,16 @@ async def verify_months(book: MonthBook, month: Month | None = None) -> tuple[Mo
     seen = await book.seen()
     wanted = [each for each in seen.closed if month in (None, each.month)]
     if month is not None and not wanted:
-        raise MonthStaysOpen(f"{month} is not closed: `breakeven month close {month}` does that")
+        raise MonthStaysOpen(_why_not_closed(month, seen=seen))
     return tuple([await _verified(book, each, seen=seen) for each in wanted])
+
+
+def _why_not_closed(month: Month, *, seen: MonthsSeen) -> str:
+    known = (seen.first, *seen.sealed, *(each.month for each in seen.closed))
+    first = min((each for each in known if each is not None), default=None)
+    if first is not None and month < first:
+        return f"nothing was booked in {month}: the books begin with {first}, and there is nothing to verify before it"
+    return f"{month} is not closed: `breakeven month close {month}` does that"
 
 
 async def _verified(book: MonthBook, closed: ClosedMonth, *, seen: MonthsSeen) -> MonthVerified:

@@ -22,7 +22,7 @@ _WORDS: Final = {
     "waiting_most": "limits.waiting",
     "requests_per_minute": "limits.requests_per_minute",
     "tokens_per_minute": "limits.tokens_per_minute",
-    "marginal_ppm": "marginal share of the price",
+    "marginal_ppm": "marginal_usd_per_hour",
     "rate_card": "price",
     "price_list": "prices by day",
     "amount": "usd",
@@ -33,6 +33,7 @@ _WORDS: Final = {
     "most_per_hour": "max_usd_per_hour",
     "most_per_day": "max_usd_per_day",
     "share_ppm": "share",
+    "warn_at_ppm": "warn_at",
 }
 #: Fields that are said otherwise, or follow from others.
 _UNSAID: Final = frozenset(
@@ -249,7 +250,8 @@ def _described(value: Any, *, within: str = "", without: str = "") -> Described:
     for field in (each for each in fields(value) if each.compare):
         held, key = getattr(value, field.name), within + _WORDS.get(field.name, field.name)
         unsaid = field.name in _UNSAID or field.name == without
-        if unsaid or held is None or held is False or held in ((), {}) or callable(held):
+        at_rest = field.name == "marginal_ppm" and held == 0
+        if unsaid or at_rest or held is None or held is False or held in ((), {}) or callable(held):
             continue
         if isinstance(held, Timeouts | Spill | Shadow):
             said.update(_described(held, within=f"{key}."))
@@ -267,8 +269,8 @@ def _text(field: str, value: Any) -> str:
             said = str(value.value)
         case int() if field in _MONEY:
             said = f"${shown(Nanodollars(value))}"
-        case int() if field.endswith("_ppm"):
-            said = f"{_digits(Decimal(value) / _MILLIONTHS_OF_A_PERCENT)} %"
+        case int() | tuple() if field.endswith("_ppm"):
+            said = _percent_text(value) + (" of usd_per_hour" if field == "marginal_ppm" else "")
         case Decimal():
             said = _digits(value)
         case Machine():
@@ -283,6 +285,12 @@ def _text(field: str, value: Any) -> str:
         case _:
             said = str(value)
     return said
+
+
+def _percent_text(ppm: int | tuple[int, ...]) -> str:
+    if isinstance(ppm, tuple):
+        return f"[{', '.join(map(_percent_text, ppm))}]"
+    return f"{_digits(Decimal(ppm) / _MILLIONTHS_OF_A_PERCENT)} %"
 
 
 def _price_text(price: RateCard | DatedCard) -> str:

@@ -35,7 +35,8 @@ class PolicyWatcher(Protocol):
     """Is told what becomes of the policy. Never raises, never waits."""
 
     def policy_in_force(self, status: PolicyStatus, *, before: str | None, by: str) -> None:
-        """Swapped in for the digest `before`; None at the start. `by` wrote it, or pinned it."""
+        """Swapped in for the digest `before`; None at the start, and its own where an edit that had been refused was
+        undone. `by` wrote it, or pinned it."""
         ...
 
     def policy_refused(self, refused: Refused, *, stays: str) -> None:
@@ -185,9 +186,11 @@ class PolicyKeeper:
         slot, fleet, wanted = self._slot, self._fleet, self._wanted()
         assert slot is not None, "`open` comes first"
         assert fleet is not None, "`keep` has it"
-        before = slot.current.digest
+        before, was_refused = slot.current.digest, slot.status.refused is not None
         if wanted is None or wanted.policy.digest == before:
             self._tell_status()
+            if wanted is not None and was_refused and slot.status.refused is None:
+                self._rooms.watcher.policy_in_force(slot.status, before=before, by=self._whose())
             return
         # Nothing is awaited between the two, so that no request sees the one without the other.
         fleet.follow(wanted.policy)
@@ -200,8 +203,10 @@ class PolicyKeeper:
             reloads=slot.status.reloads + 1,
         )
         self._tell_status()
-        by = "the files" if self._pin is None else self._pin.by
-        self._rooms.watcher.policy_in_force(slot.status, before=before, by=by)
+        self._rooms.watcher.policy_in_force(slot.status, before=before, by=self._whose())
+
+    def _whose(self) -> str:
+        return "the files" if self._pin is None else self._pin.by
 
     def _tell_status(self) -> None:
         slot, written = self._slot, self._written

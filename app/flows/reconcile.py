@@ -32,7 +32,11 @@ def period_of(export: Export) -> Period:
     """The whole UTC days from the first to the last that the export speaks of. Raises BadRequest when there is none."""
     days = {line.at.astimezone(UTC).date() for line in export.calls} | {line.day for line in export.days}
     if not days:
-        raise BadRequest("the export holds no line at all: ask the seller for the period again", param="file")
+        raise BadRequest(
+            "the export holds no line at all, beside its head if it has one: see that it is an export of costs or "
+            "usage, and ask the seller for the period again",
+            param="file",
+        )
     since, until = (datetime.combine(day, time.min, UTC) for day in (min(days), max(days)))
     return Period(since=since, until=until + _DAY)
 

@@ -117,6 +117,7 @@ def cached_share(sums: Sums) -> float | None:
 
 _FIGURES: Final = (
     "requests",
+    "refused",
     "failed",
     "prompt tokens",
     "cached",
@@ -139,7 +140,8 @@ def _figures(sums: Sums) -> tuple[str, ...]:
     estimated = sums.estimated_attempts / sums.attempts if sums.attempts else None
     return (
         f"{sums.requests:,}",
-        f"{sums.broken + sums.refused + sums.interrupted:,}",
+        f"{sums.refused:,}",
+        f"{sums.broken + sums.interrupted:,}",
         f"{sums.prompt_tokens:,}",
         _percent(cached_share(sums)),
         f"{sums.output_tokens:,}",

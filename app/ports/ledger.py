@@ -141,6 +141,10 @@ class AdjustmentBook(Protocol):
         """
         ...
 
+    async def of(self, attempt_ids: Collection[str]) -> Sequence[Adjustment]:
+        """What is booked of these attempts, in the order of the corrections' ids."""
+        ...
+
 
 class MonthBook(Protocol):
     """Months of the ledger. Raises BooksAway."""

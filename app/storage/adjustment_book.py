@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from app.domain.ledger.adjustment import Adjustment
+from app.domain.money import Nanodollars
 from app.ports import RowsRefused
 from app.storage.budget_statements import ADJUST, SHARED_LOCK
 from app.storage.engine import Database
@@ -84,6 +86,11 @@ select (select array_agg(attempt_id) from missing) as missing,
 """
 #: Two who book the same correction at once come one after the other: the second finds it booked.
 _TURN = "select pg_advisory_xact_lock(hashtextextended('adjustments', 0))"
+_OF = """
+    select adjustment_id, attempt_id, reason, by, rate_card_digest, amount,
+           prompt_tokens, cached_tokens, output_tokens, reasoning_tokens
+      from adjustment where attempt_id = any($1::text[]) order by adjustment_id
+"""
 
 
 class PostgresAdjustmentBook:
@@ -112,12 +119,35 @@ class PostgresAdjustmentBook:
             await connection.execute(ADJUST, booked["told"])
         return int(booked["booked"])
 
+    async def of(self, attempt_ids: Collection[str]) -> Sequence[Adjustment]:
+        """What is booked of these attempts, in the order of the corrections' ids."""
+        if not attempt_ids:
+            return ()
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_OF, list(attempt_ids))
+        return tuple(_read(row) for row in rows)
+
 
 def _first_of_each(adjustments: Sequence[Adjustment]) -> list[Adjustment]:
     first: dict[str, Adjustment] = {}
     for one in adjustments:
         first.setdefault(one.adjustment_id, one)
     return list(first.values())
+
+
+def _read(row: Mapping[str, Any]) -> Adjustment:
+    return Adjustment(
+        adjustment_id=row["adjustment_id"],
+        attempt_id=row["attempt_id"],
+        reason=row["reason"],
+        by=row["by"],
+        amount=Nanodollars(row["amount"]),
+        prompt_added=row["prompt_tokens"],
+        cached_added=row["cached_tokens"],
+        output_added=row["output_tokens"],
+        reasoning_added=row["reasoning_tokens"],
+        rate_card_digest=row["rate_card_digest"],
+    )
 
 
 def _written(one: Adjustment) -> dict[str, object]:

@@ -104,6 +104,8 @@ class PolicyShelf:
 
     def _no_files(self) -> Finding:
         message = f"there are no *{_SUFFIX} files in {self._directory}"
+        if not self._directory.exists():
+            message = f"{message}: there is no such directory"
         mend = "copy the shipped policies there, or name another directory in BREAKEVEN_POLICIES"
         return _finding(str(self._directory), "no-files", message, mend=mend)
 

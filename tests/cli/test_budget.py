@@ -32,13 +32,16 @@ def test_budgets_are_listed_and_shown_with_what_is_spent(
     policies = write_policy(tmp_path / "policies", targets={"home": "http://127.0.0.1:9/v1"})
     monkeypatch.setenv("BREAKEVEN_POLICIES", str(policies))
     (policies / "budgets.yaml").write_text(
-        "budgets:\n  research: {of: {team: research, tag: x}, usd: 12.5, every: month}\n  all: {usd: 100, every: day}\n"
+        "budgets:\n  research: {of: {team: research, tag: x}, usd: 12.5, every: month, warn_at: [0.5, 0.8, 1.0]}\n"
+        "  all: {usd: 100, every: day}\n"
     )
     first, second = desk("budget", "list", "--json").value
     assert (first["name"], first["of"], first["mode"]) == ("all", "the whole gateway", "hard")
     assert (second["of"], second["usd"], second["left_usd"]) == ("team research, tag x", "12.5", "12.5")
     assert "the whole gateway" in desk("budget", "list").out
-    assert "12.5" in desk("budget", "show", "research").out
+    assert "lost" in desk("budget", "list").out.splitlines()[0].split()
+    told = dict(line.split(maxsplit=1) for line in desk("budget", "show", "research").out.splitlines())
+    assert (told["usd"], told["used_up_at"], told["warn_at_percent"]) == ("12.5", "–", "50, 80, 100")
     unknown = desk("budget", "show", "nobody")
     assert (unknown.status, "all, research" in unknown.err) == (1, True)
 

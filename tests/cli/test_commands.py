@@ -17,15 +17,19 @@ from pathlib import Path
 import pytest
 
 from app.domain.keys import KeyKind, read_key
+from app.domain.ledger.adjustment import Adjustment
 from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.view import receipt_view
+from app.storage.adjustment_book import PostgresAdjustmentBook
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.receipt_json import encode
 from tests.command_line import COMMAND, ROOT, HereAtOnce, Ran, breakeven, clean_environment, runs
 from tests.makers import REQUEST_ID, a_receipt, an_attempt, some_facts
+from tests.ports.adjustment_book_suite import a_correction
 from tests.postgres import FreshDatabases, open_directory
 
+OTHER_ID = REQUEST_ID[:-1] + "2"
 PERIOD = ("--from", "2026-11-23", "--to", "2026-11-23")
 
 
@@ -42,6 +46,16 @@ def book(url: str, *receipts: Receipt) -> None:
     async def booked() -> None:
         async with Database(url) as database:
             await PostgresLedgerBook(database).book([encode(receipt) for receipt in receipts])
+
+    asyncio.run(booked())
+
+
+def correct(url: str, *adjustments: Adjustment) -> None:
+    """Book them, as `price correct` does."""
+
+    async def booked() -> None:
+        async with Database(url) as database:
+            assert await PostgresAdjustmentBook(database).adjust(adjustments) == len(adjustments)
 
     asyncio.run(booked())
 
@@ -103,7 +117,7 @@ def test_requests_are_shown_in_full_and_in_rows(desk: HereAtOnce) -> None:
     book(desk.url, *receipts)
 
     shown = desk("requests", "show", REQUEST_ID, "--json")
-    assert shown.value == receipt_view(receipts[0])
+    assert shown.value == receipt_view(receipts[0], adjustments=())
     told = desk("requests", "show", REQUEST_ID)
     assert "TTFT 250.0 ms, TPOT 20.0 ms, 50.0 tokens/s" in told.out
     assert "$0.0003962" in told.out
@@ -116,6 +130,25 @@ def test_requests_are_shown_in_full_and_in_rows(desk: HereAtOnce) -> None:
     missing = desk("requests", "show", "no-such-id")
     assert missing.status == 1
     assert missing.err.startswith("breakeven: the ledger has no request 'no-such-id'")
+
+
+def test_a_corrected_request_tells_why_and_what_it_costs_now(desk: HereAtOnce) -> None:
+    book(desk.url, a_receipt(), a_receipt(an_attempt(attempt_id=f"{OTHER_ID}/1"), request_id=OTHER_ID))
+    correct(desk.url, a_correction(1, amount=-96_200, of=f"{REQUEST_ID}/1"))
+
+    view = desk("requests", "show", REQUEST_ID, "--json").value
+    assert (view["charge_usd"], view["corrected_charge_usd"]) == ("0.0003962", "0.0003")
+    assert [(one["amount_usd"], one["reason"]) for one in view["adjustments"]] == [
+        ("-0.0000962", "the seller lowered the price")
+    ]
+    told = desk("requests", "show", REQUEST_ID).out
+    assert "-$0.0000962: the seller lowered the price (by finance)" in told
+    assert "$0.0003: what reports and budgets count" in told
+    assert [line for line in told.splitlines() if line != line.rstrip()] == []
+
+    first, second = desk("requests", "tail").out.splitlines()[1:]
+    assert first.endswith("0.0003 (was 0.0003962)")
+    assert "was" not in second
 
 
 def test_requests_with_impossible_usage_are_listed_with_what_was_wrong(desk: HereAtOnce) -> None:

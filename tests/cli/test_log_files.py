@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from app.cli import log_files
-from app.cli.log_files import MOST_TROUBLE_LINES, LogTail, trimmed
+from app.cli.log_files import MOST_LINE_CHARS, MOST_TROUBLE_LINES, LogTail, trimmed
 
 
 def test_only_what_came_after_the_tail_was_made_is_trouble(tmp_path: Path) -> None:
@@ -41,6 +42,28 @@ def test_json_lines_are_judged_by_their_level_and_told_by_their_event(tmp_path: 
         "plain words\n"
     )
     assert tail.trouble() == ["Postgres is away", "policy refused: models.yaml:3:1: error: it is empty"]
+
+
+def test_of_many_findings_the_first_is_told_and_the_rest_counted_on_one_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    tail = LogTail(log)
+    found = "\n".join(f"models.yaml:{line}:1: error: {'x' * 500}" for line in (3, 4, 5))
+    log.write_text(json.dumps({"level": "error", "event": "policy refused", "findings": found}) + "\n")
+    (told,) = tail.trouble()
+    assert told.startswith("policy refused: models.yaml:3:1: error: x")
+    assert told.endswith("(and 2 more: `breakeven policy check`)")
+    assert len(told) == MOST_LINE_CHARS
+
+
+def test_another_policy_in_force_is_told_though_it_is_no_trouble_and_by_one_process_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    gateway, console = LogTail(log), LogTail(log, policy=False)
+    of_policy = {"level": "info", "logger": "breakeven.policy", "event": "policy in force", "by": "the files"}
+    lines = [{**of_policy, "before": None, "digest": "1"}, {**of_policy, "before": "1", "digest": "2"}]
+    refused = {"level": "error", "logger": "breakeven.policy", "event": "policy refused"}
+    log.write_text("".join(json.dumps(line) + "\n" for line in (*lines, refused)))
+    assert gateway.trouble() == ["policy 2 in force, by the files", "policy refused"]
+    assert console.trouble() == []
 
 
 def test_many_lines_of_trouble_are_counted(tmp_path: Path) -> None:

@@ -35,6 +35,18 @@ def test_the_shipped_policy_is_valid(desk: HereAtOnce) -> None:
     assert desk("policy", "check", "--json").value["valid"] is True
 
 
+def test_a_target_that_waits_for_its_measurement_is_told_beside_the_result(desk: HereAtOnce) -> None:
+    (told,) = desk("policy", "check").err.splitlines()
+    assert told.startswith("cpu-worker has no price in the policy: it takes no traffic until")
+    assert "`breakeven calibrate cpu-worker`" in told
+
+
+def test_a_directory_that_is_not_there_is_one_error(desk: HereAtOnce, tmp_path: Path) -> None:
+    lines = desk("policy", "check", str(tmp_path / "nowhere")).out.splitlines()
+    assert "there is no such directory" in lines[0]
+    assert lines[-1].startswith("1 error, 0 warnings")
+
+
 def test_a_fault_is_told_with_file_and_line_and_fails(desk: HereAtOnce, broken: Path) -> None:
     ran = desk("policy", "check", str(broken))
     assert ran.status == 1

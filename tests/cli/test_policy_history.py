@@ -63,9 +63,10 @@ def test_the_history_is_a_table_newest_first_and_one_document_for_programs(desk:
     assert "never" in rows[1]
     assert "refused" in rows[1]
     assert "Ada [bold]" in rows[2]
+    assert ["in force  " in row for row in rows[1:]] == [False, True, False]
     assert len(desk("policy", "history", "--most", "1").out.splitlines()) == 2
     told = desk("policy", "history", "--json").value
-    assert told["pin"] is None
+    assert (told["in_force"], told["pin"]) == (SECOND, None)
     assert [one["digest"] for one in told["revisions"]] == [BAD, SECOND, FIRST]
     assert told["revisions"][0]["findings"] == ["models.yaml:8:21: error: no target apo"]
 
@@ -75,7 +76,7 @@ def test_the_files_of_a_revision_are_written_out(desk: HereAtOnce) -> None:
     assert shown.status == 0
     for name, text in FILES.items():
         assert f"# ── {name}\n{text}" in shown.out
-    assert f"{FIRST}, by Ada [bold], first seen 2026-11-23T12:00:00Z, in force since" in shown.err
+    assert f"{FIRST}, by Ada [bold], first seen 2026-11-23T12:00:00Z, first in force" in shown.err
     assert desk("policy", "history", "--show", FIRST, "--json").value["files"] == FILES
     assert "no target apo" in desk("policy", "history", "--show", BAD).err
 
@@ -86,7 +87,8 @@ def test_a_rollback_is_one_command_and_shows_until_it_is_released(desk: HereAtOn
     assert f"pinned {FIRST}, by Grace" in back.out
     listed = desk("policy", "history")
     assert f"{FIRST} is pinned by Grace" in listed.err
-    assert "pinned" in next(row for row in listed.out.splitlines() if row.startswith(FIRST))
+    assert "in force, pinned" in next(row for row in listed.out.splitlines() if row.startswith(FIRST))
+    assert "in force" not in next(row for row in listed.out.splitlines() if row.startswith(SECOND))
     again = desk("policy", "rollback", SECOND, "--json")
     assert again.value["pin"]["digest"] == SECOND
     assert again.value["pin"]["by"] != ""

@@ -23,6 +23,12 @@ def test_an_answer_shows_route_reasons_tokens_speed_and_charge() -> None:
     assert told["charge"] == "$0.0003962"
 
 
+def test_a_time_that_nobody_saw_the_end_of_is_a_dash() -> None:
+    told = dict(receipt_lines(receipt_view(a_receipt(an_attempt(duration_s=0.0, ttft_s=None), duration_s=0.0))))
+    assert told["took"].startswith("–, of which")
+    assert told["speed"].startswith("– in all")
+
+
 def test_every_attempt_is_told_when_there_were_several() -> None:
     receipt = a_receipt(
         an_attempt(

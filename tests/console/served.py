@@ -24,6 +24,7 @@ from app.live.keys import KnownOperator
 from app.live.policy_slot import PolicyStatus
 from app.storage.receipt_json import encode
 from tests.archive import Cellar
+from tests.fakes.adjustment_book import MemoryAdjustmentBook
 from tests.fakes.alert_book import MemoryAlertBook
 from tests.fakes.budget_book import MemoryBudgetBook
 from tests.fakes.key_book import MemoryKeyBook
@@ -53,6 +54,7 @@ class House:
     """Everything behind a console, for tests to change under it."""
 
     ledger: MemoryLedgerBook = field(default_factory=MemoryLedgerBook)
+    adjustments: MemoryAdjustmentBook = field(init=False)
     keys: MemoryKeyBook = field(default_factory=MemoryKeyBook)
     teams: MemoryTeamBook = field(default_factory=MemoryTeamBook)
     alerts: MemoryAlertBook = field(default_factory=MemoryAlertBook)
@@ -65,11 +67,15 @@ class House:
     metrics: bytes = b"# TYPE x counter\nx 1\n"
     fault: Exception | None = None
 
+    def __post_init__(self) -> None:
+        self.adjustments = MemoryAdjustmentBook(self.ledger)
+
     def rooms(self) -> ConsoleRooms:
         return ConsoleRooms(
             operator=KnownOperator(digest=PEPPERS.newest.digest(OPERATOR_KEY.encode()), pepper=PEPPERS.newest),
             clock=NoonClock(),
             ledger=self.ledger,
+            adjustments=self.adjustments,
             reports=MemoryReportBook(self.ledger),
             budgets=MemoryBudgetBook(self.ledger),
             spend=MemorySpendBook(self.ledger),

@@ -16,6 +16,7 @@ from app.domain.money import Nanodollars
 from app.domain.routing.plan import Refusal, RefusalReason
 from tests.console.served import House, console
 from tests.makers import a_caller, a_receipt, an_attempt, some_facts
+from tests.ports.adjustment_book_suite import a_correction
 
 
 def an_id(number: int) -> str:
@@ -91,8 +92,19 @@ async def test_one_request_is_shown_with_its_reasons_tokens_and_charge(house: Ho
         answer = await it.get(f"/api/requests/{an_id(2)}")
     found = await house.ledger.find(an_id(2))
     assert found is not None
-    assert answer.json == receipt_view(found)
+    assert answer.json == receipt_view(found, adjustments=())
     assert answer.json["charge_nanodollars"] == 2000
+
+
+async def test_a_corrected_request_tells_what_it_costs_now(house: House) -> None:
+    found = await house.ledger.find(an_id(2))
+    assert found is not None
+    await house.adjustments.adjust([a_correction(1, amount=-500, of=found.attempts[0].attempt_id)])
+    async with console(house) as it:
+        one = await it.get(f"/api/requests/{an_id(2)}")
+        listed = await it.get("/api/requests")
+    assert (one.json["charge_nanodollars"], one.json["corrected_charge_nanodollars"]) == (2000, 1500)
+    assert [each["corrected_charge_nanodollars"] for each in listed.json["requests"]] == [3000, 1500, 1000]
 
 
 @pytest.mark.parametrize("request_id", [an_id(9), "x", "'%20or%201=1", "%00", "x" * 3000])

@@ -9,6 +9,7 @@ import pytest
 from app.console.page import CONTENT_POLICY, MOST_LINES
 from tests.console.served import OPERATOR_KEY, Answer, Console, House, console
 from tests.makers import REQUEST_ID, a_caller, a_receipt, an_attempt, some_facts
+from tests.ports.adjustment_book_suite import a_correction
 
 EVIL = "<script>alert('x')</script>\"&"
 
@@ -135,3 +136,14 @@ async def test_a_page_of_very_many_lines_is_cut_and_says_so() -> None:
         answer = await page(it, "?by=team")
     assert f"The first {MOST_LINES} of {MOST_LINES + 5} lines.".encode() in answer.body
     assert answer.body.count(b">team-") <= MOST_LINES + 25
+
+
+async def test_a_corrected_request_is_shown_with_what_it_costs_now() -> None:
+    house = House()
+    await house.book(a_receipt())
+    await house.adjustments.adjust([a_correction(1, amount=-96_200, of=f"{REQUEST_ID}/1")])
+    async with console(house) as it:
+        answer = await page(it)
+    latest = answer.body.decode().partition("Latest requests")[2]
+    assert ">0.0003<" in latest
+    assert "0.0003962" not in latest

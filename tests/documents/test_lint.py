@@ -26,6 +26,11 @@ def test_the_same_fault_of_two_targets_is_told_twice() -> None:
     assert [finding.line for finding in lint_targets(gathered(text))] == [3, 11]
 
 
+def test_a_secret_in_a_file_is_told_whatever_else_is_wrong_with_its_target() -> None:
+    text = GOOD.replace("env:OPENAI_API_KEY", "sk-proj-abcdef").replace("    provider: openai\n", "    colour: blue\n")
+    assert sorted(code for _, code in told(text)) == ["credential", "unknown-key"]
+
+
 def test_rules_after_one_without_a_when_are_told_once_at_the_first_of_them() -> None:
     text = GOOD.replace('        when: caller.team == "legal"\n', "").replace("        when: request.n > 1\n", "")
     assert told(text) == [("policy.yaml:23:9", "unreachable")]

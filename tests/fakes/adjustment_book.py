@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from app.domain.ledger.adjustment import Adjustment
 from app.ports import RowsRefused
@@ -27,3 +27,8 @@ class MemoryAdjustmentBook:
                 fresh.setdefault(one.adjustment_id, one)
         self.adjustments.update(fresh)
         return len(fresh)
+
+    async def of(self, attempt_ids: Collection[str]) -> Sequence[Adjustment]:
+        self._ledger.answer_or_be_away()
+        wanted = set(attempt_ids)
+        return tuple(one for _, one in sorted(self.adjustments.items()) if one.attempt_id in wanted)

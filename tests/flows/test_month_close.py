@@ -58,6 +58,12 @@ async def test_a_month_that_is_not_closed_cannot_be_verified(book: MemoryMonthBo
         await verify_months(book, OCTOBER)
 
 
+async def test_before_the_books_begin_there_is_nothing_to_verify(book: MemoryMonthBook) -> None:
+    august = Month.read("2026-08")
+    with pytest.raises(MonthStaysOpen, match="nothing was booked in 2026-08: the books begin with 2026-09"):
+        await verify_months(book, august)
+
+
 async def test_somebody_who_seals_another_month_first_is_noticed(book: MemoryMonthBook) -> None:
     class Outrun(MemoryMonthBook):
         async def seal(self, month: Month, *, by: str) -> bool:

@@ -174,3 +174,18 @@ def test_prices_that_change_are_said_with_their_days_and_a_list_with_its_digest(
     assert tiered.startswith(f"target api: price {PRICE.format(2)} → {PRICE.format(2)}, and what else the rate card ")
     by_day = f"[to 2026-12-01 {PRICE.format(2)}, from 2026-12-01 to 2027-01-01 {PRICE.format(2)}]"
     assert changed((prices, dated)) == [f"target api: prices by day none → {by_day}"]
+
+
+def test_parts_of_money_are_said_in_percent_and_by_the_names_of_the_language() -> None:
+    budgets = "budgets:\n  all: {usd: 1, every: day%s}\n"
+    old, new = ({**FILES, "budgets.yaml": budgets % more} for more in ("", ", warn_at: [0.5, 0.8, 1.0]"))
+    (change,) = [each for each in said(old, new) if "warn" in each]
+    assert change.endswith("[50 %, 80 %, 100 %]")
+    assert "budget all: warn_at " in change
+
+
+def test_what_a_busy_machine_costs_more_is_said_as_a_part_of_its_hour_and_nothing_where_it_is_nothing() -> None:
+    new = {each.split()[1]: each for each in said(FILES, MIXED) if each.startswith("target ") and " is new" in each}
+    assert "marginal_usd_per_hour 13.75 % of usd_per_hour" in new["gpu-a"]
+    old = {each.split()[1]: each for each in said(MIXED, FILES) if each.startswith("target ") and " is new" in each}
+    assert "marginal" not in old["home"]

@@ -82,6 +82,7 @@ async def test_an_undone_mistake_leaves_no_trace_but_in_the_history(house: House
         await until(lambda: not slot.status.refused)
     assert slot.status.warning() is None
     assert slot.status.reloads == 0
+    assert house.told.heard == [("in force", digest(GOOD)), ("refused", digest(BROKEN)), ("in force", digest(GOOD))]
 
 
 async def test_files_that_vanish_or_cannot_be_read_are_refused_and_the_old_policy_stays(house: House) -> None:

@@ -74,7 +74,7 @@ def test_the_figures_of_a_row_are_what_people_read() -> None:
     shown = table(a_report((("research",), SUMS)))
     row = dict(zip(shown.head, shown.rows[0], strict=True))
     assert row["requests"] == "1,200"
-    assert row["failed"] == "10"
+    assert (row["refused"], row["failed"]) == ("6", "4")
     assert row["cached"] == "25.0 %"
     assert row["tokens/s"] == "50.0"
     assert row["estimated"] == "1.0 %"

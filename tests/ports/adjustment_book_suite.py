@@ -52,5 +52,15 @@ class AdjustmentBookSuite:
             await at_hand.book.adjust([a_correction(1), a_correction(9)])
         assert await at_hand.book.adjust([a_correction(1)]) == 1
 
+    async def test_what_is_booked_of_an_attempt_is_read_back_as_it_was_sent(
+        self, at_hand: AdjustmentBookAtHand
+    ) -> None:
+        await at_hand.ledger.book(rows([receipt(1), receipt(2), receipt(3)]))
+        second = replace(a_correction(1), adjustment_id="price/1b", output_added=-3, rate_card_digest="card")
+        await at_hand.book.adjust([second, a_correction(1), a_correction(2)])
+        assert list(await at_hand.book.of([f"{request_id(1)}/1", f"{request_id(3)}/1"])) == [a_correction(1), second]
+        assert list(await at_hand.book.of([f"{request_id(3)}/1"])) == []
+        assert list(await at_hand.book.of([])) == []
+
     async def test_no_corrections_are_no_work(self, at_hand: AdjustmentBookAtHand) -> None:
         assert await at_hand.book.adjust([]) == 0

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from app.domain.ledger.adjustment import Adjustment
 from app.domain.ledger.receipt import Attempt, Receipt
-from app.domain.money import shown
+from app.domain.money import Nanodollars, shown
 from app.domain.routing.explain import explain
 from app.domain.routing.plan import NOTHING_ELSE, Plan
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def receipt_view(receipt: Receipt) -> dict[str, object]:
-    """The receipt as a JSON-ready mapping. Amounts are exact decimal strings in USD; absent times are None."""
+def receipt_view(receipt: Receipt, *, adjustments: Iterable[Adjustment] | None = None) -> dict[str, object]:
+    """The receipt as a JSON-ready mapping. Amounts are exact decimal strings in USD; absent times are None.
+
+    With `adjustments`, of any attempts, those of its own and the charge that they correct it to; without, the charge
+    as it was first booked and no word of corrections.
+    """
     final = receipt.final
     return {
         "id": receipt.request_id,
@@ -38,6 +44,7 @@ def receipt_view(receipt: Receipt) -> dict[str, object]:
         "policy": receipt.policy_digest,
         "charge_usd": shown(receipt.charge),
         "charge_nanodollars": receipt.charge,
+        **({} if adjustments is None else _corrections(receipt, adjustments)),
         "duration_ms": _ms(receipt.duration_s),
         "overhead_ms": _ms(receipt.overhead_s),
         "flags": sorted(receipt.flag_words),
@@ -61,6 +68,35 @@ def moment(at_us: int) -> str:
 def tokens_per_s(attempt: Attempt) -> float | None:
     """How fast the answer was written after its first token: 1 / TPOT."""
     return None if not attempt.tpot_s else 1.0 / attempt.tpot_s
+
+
+def _corrections(receipt: Receipt, adjustments: Iterable[Adjustment]) -> dict[str, object]:
+    attempts = {attempt.attempt_id for attempt in receipt.attempts}
+    own = [one for one in adjustments if one.attempt_id in attempts]
+    corrected = Nanodollars(receipt.charge + sum(one.amount for one in own))
+    return {
+        "corrected_charge_usd": shown(corrected),
+        "corrected_charge_nanodollars": corrected,
+        "adjustments": [_adjustment_view(one) for one in own],
+    }
+
+
+def _adjustment_view(one: Adjustment) -> dict[str, object]:
+    return {
+        "id": one.adjustment_id,
+        "attempt": one.attempt_id,
+        "reason": one.reason,
+        "by": one.by,
+        "amount_usd": shown(one.amount),
+        "amount_nanodollars": one.amount,
+        "tokens_added": {
+            "prompt_tokens": one.prompt_added,
+            "cached_tokens": one.cached_added,
+            "output_tokens": one.output_added,
+            "reasoning_tokens": one.reasoning_added,
+        },
+        "rate_card": one.rate_card_digest,
+    }
 
 
 def _attempt_view(attempt: Attempt) -> dict[str, object]:
