@@ -140,6 +140,13 @@ class DirectExchange(HttpReply):
     def reply(self) -> DirectExchange:
         return self
 
+    def at_hand(self) -> bytes | None:
+        if self.more_body or self._asks_to_continue or self._is_gone():
+            return None
+        self._connection.flow.resume_reading()
+        body, self.body = self.body, b""
+        return body
+
     async def part(self) -> tuple[bytes, bool]:
         connection = self._connection
         if self._asks_to_continue and not connection.transport.is_closing():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+
+import pytest
 
 from app.bootstrap.protocol import HEAD_MOST_BYTES, HEAD_WITHIN_S
+from app.bootstrap.serving import App
 from tests.api.surface import HELLO, KEY, Surface
-from tests.bootstrap.test_exchange import asked
+from tests.bootstrap.test_exchange import asked, through_asgi
 from tests.flows.house import a_house
 from tests.served_line import ServedLine
 
@@ -62,6 +66,22 @@ async def test_a_body_that_is_slow_has_its_own_time() -> None:
     assert not line.is_closing()
     line.send(whole[-5:])
     assert [answer.status for answer in await line.until(1)] == [200]
+
+
+@pytest.mark.parametrize("came", ["{", ""])
+@pytest.mark.parametrize("way", [lambda app: app, through_asgi], ids=["direct", "asgi"])
+async def test_a_body_that_does_not_come_in_time_is_answered_so_and_the_connection_ends(
+    way: Callable[[App], App], came: str
+) -> None:
+    surface = Surface(a_house(), body_within_s=0.05)
+    line = ServedLine(way(surface.app))
+    line.send(asked().partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + came.encode())
+    (answer,) = await line.until(1)
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, answer.headers["connection"], error["code"]) == (408, "close", "body_timeout")
+    assert "send it faster" in error["message"]
+    await line.over()
+    assert (line.is_closing(), surface.bugs, surface.admission.in_flight) == (True, [], 0)
 
 
 async def test_a_head_without_an_end_is_refused_before_it_fills_the_memory() -> None:
