@@ -75,11 +75,25 @@ class HotRoutes:
         at_us = self.gateway.clock.unix_us()
         request_id = self.ids.request_id(at_us=at_us)
         reply = exchange.reply
+        is_read = False
         busy = self.admission.enter(at_s=self.gateway.clock.monotonic_s())
         try:
             if busy is not None:
                 raise GatewayBusy(busy)
-            asked = await self._read(exchange, reader, request_id=request_id, at_us=at_us)
+            arrived_s = self.gateway.clock.monotonic_s()
+            caller, labels = self._envelope(exchange.headers, at_us=at_us)
+            body = await _body(exchange, limit_bytes=self.body_limit_bytes, within_s=self.body_within_s)
+            is_read = True
+            fields: dict[str, Raw] = read_fields(body)
+            facts, usage_wanted = reader(body, fields, request_id=request_id, caller=caller, labels=labels)
+            asked = Asked(
+                facts=facts,
+                at_us=at_us,
+                arrived_s=arrived_s,
+                fields=fields,
+                usage_wanted=usage_wanted,
+                caller_label=labels.caller_label,
+            )
             exchange.listen()
             try:
                 await answer(asked, reply, self.gateway)
@@ -89,29 +103,13 @@ class HotRoutes:
             return
         except BreakevenError as error:
             self.refused(error)
-            unread = isinstance(error, BodyTooLarge | BodyTooLate | GatewayBusy)
-            await self._spell(problem_of(error), reply, request_id, close=unread)
+            await self._spell(problem_of(error), reply, request_id, close=not is_read)
         except Exception as bug:
             self.report_bug(request_id, bug)
             await self._spell(UNKNOWN, reply, request_id, close=True)
         finally:
             if busy is None:
                 self.admission.leave()
-
-    async def _read(self, exchange: Exchange, reader: Reader, *, request_id: str, at_us: int) -> Asked:
-        arrived_s = self.gateway.clock.monotonic_s()
-        caller, labels = self._envelope(exchange.headers, at_us=at_us)
-        body = await _body(exchange, limit_bytes=self.body_limit_bytes, within_s=self.body_within_s)
-        fields: dict[str, Raw] = read_fields(body)
-        facts, usage_wanted = reader(body, fields, request_id=request_id, caller=caller, labels=labels)
-        return Asked(
-            facts=facts,
-            at_us=at_us,
-            arrived_s=arrived_s,
-            fields=fields,
-            usage_wanted=usage_wanted,
-            caller_label=labels.caller_label,
-        )
 
     def _envelope(self, headers: list[tuple[bytes, bytes]], *, at_us: int) -> tuple[Caller, Labels]:
         """The caller and its labels, from the headers; a declared length over the limit is refused at once."""

@@ -94,6 +94,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._head_due_s = self.loop.time() + HEAD_WITHIN_S
         self._head_bytes = 0
+        self._resting_since_s = None
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -134,6 +135,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._head_due_s != inf:
+            return  # the next request has begun, and has its own deadline
         self._resting_since_s = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -141,7 +144,8 @@ class GatewayProtocol(HttpToolsProtocol):
             )
 
     def _unset_keepalive_if_required(self) -> None:
-        self._resting_since_s = None
+        """uvicorn says so when anything comes. Here only a request that begins ends the rest: empty lines, or what is
+        left of a body that was answered already, would keep a connection for ever."""
 
     def timeout_keep_alive_handler(self) -> None:
         """The one timer rang: the connection has rested for so long, or is looked at again when it may have."""

@@ -285,6 +285,53 @@ async def test_a_connection_that_rests_is_closed_after_its_time_and_not_before()
             await asyncio.sleep(0.01)
 
 
+#: A request, and what comes once it is answered: nothing that begins another.
+NO_REQUEST = {
+    "empty lines": (asked(), b"\r\n"),
+    "the rest of a body": (asked(b"x" * 4000, path="/nowhere")[:-3900], b"x"),
+}
+
+
+@pytest.mark.parametrize(("said", "more"), NO_REQUEST.values(), ids=NO_REQUEST.keys())
+async def test_a_connection_on_which_no_request_begins_is_closed_whatever_comes(said: bytes, more: bytes) -> None:
+    line = ServedLine(Surface(scripted()).app, keep_alive_s=0.2)
+    line.send(said)
+    await line.until(1)
+    assert not line.is_closing()
+    async with asyncio.timeout(5):
+        while not line.is_closing():
+            line.send(more)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_request_that_began_before_the_last_answer_is_no_rest() -> None:
+    line = ServedLine(Surface(a_house({"home": [Script(first_s=0.05), Script(first_s=0.5)]})).app, keep_alive_s=0.1)
+    line.send(asked() + asked()[:30])
+    await line.until(1)
+    line.send(asked()[30:])
+    assert [each.status for each in await line.until(2)] == [200, 200]
+
+
+async def test_whoever_is_refused_before_its_body_has_come_is_not_kept() -> None:
+    surface = Surface(scripted(), requests_most=1)
+    nobody, turned_away = ServedLine(surface.app), ServedLine(surface.app)
+    nobody.send(asked().replace(KEY.encode(), b"nobody")[:-5])
+    (answer,) = await nobody.until(1)
+    assert (answer.status, answer.headers["connection"], nobody.is_closing()) == (401, "close", True)
+    assert surface.admission.enter(at_s=0) is None
+    turned_away.send(asked()[:-5])
+    (answer,) = await turned_away.until(1)
+    assert (answer.status, answer.headers["connection"], turned_away.is_closing()) == (503, "close", True)
+
+
+async def test_whoever_is_refused_for_what_its_body_says_may_ask_again() -> None:
+    line = ServedLine(Surface(scripted()).app)
+    line.send(asked(b"{"))
+    assert [each.status for each in await line.until(1)] == [400]
+    line.send(asked())
+    assert [each.status for each in await line.until(2)] == [400, 200]
+
+
 async def test_a_connection_at_work_is_not_closed_however_long_that_takes() -> None:
     line = ServedLine(Surface(a_house({"home": [Script(), Script(first_s=0.3)]})).app, keep_alive_s=0.1)
     line.send(asked())
