@@ -48,7 +48,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._resting_since_s: float | None = None
         #: The loop's time by which the head that is under way must be here; infinity: none is.
         self._head_due_s = self.loop.time() + HEAD_WITHIN_S
+        #: Of the head that is under way, but for what came in one read with its first byte.
         self._head_bytes = 0
+        self._head_is_new = False
+        #: Turned away while an answer is under way: nothing more is read, and the connection ends with that answer.
+        self._is_deaf = False
         super().connection_made(cast(asyncio.Transport, joined))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -59,8 +63,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self.departure.happened()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        self._head_is_new = False
         super().data_received(data)
-        if self._head_due_s != inf:
+        if self._head_due_s != inf and not self._head_is_new:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MOST_BYTES:
                 self._turn_away(431, "the head of the request is over 64 KiB: send fewer or shorter headers")
@@ -79,14 +86,17 @@ class GatewayProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _turn_away(self, status: int, why: str) -> None:
-        """Whoever sends no head gets this in place of an answer, unless an answer is under way."""
+        """Whoever sends no head gets this in place of an answer, or what is under way and no more."""
         self._head_due_s = inf
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
-            body = error_body(message=why, kind="invalid_request_error", param=None, code=None)
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINE[status] + head + body)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._is_deaf = True
+            self.cycle.keep_alive = False
+            return
+        body = error_body(message=why, kind="invalid_request_error", param=None, code=None)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 
     # ── for the parser ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,6 +104,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._head_due_s = self.loop.time() + HEAD_WITHIN_S
         self._head_bytes = 0
+        self._head_is_new = True
         self._resting_since_s = None
         self.url = b""
         self.expect_100_continue = False
