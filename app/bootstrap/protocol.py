@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.exchange import DEPARTURE
 from app.api.wire.openai import error_body
-from app.bootstrap.exchange import Departure, DirectApp, DirectExchange
+from app.bootstrap.exchange import DRAIN_WITHIN_S, Departure, DirectApp, DirectExchange
 
 #: The head of a request must have come whole after this long, counted from its first byte, or from the connection.
 HEAD_WITHIN_S = 10.0
@@ -38,6 +38,8 @@ _HEAD_END = b"\r\n\r\n"
 
 class GatewayProtocol(HttpToolsProtocol):
     """One connection of the data plane or the console."""
+
+    drain_within_s = DRAIN_WITHIN_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         joined = HeadWithBody(cast(asyncio.Transport, transport), self.loop)

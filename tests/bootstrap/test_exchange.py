@@ -15,9 +15,11 @@ from app.bootstrap.exchange import DirectExchange
 from app.bootstrap.serving import App
 from app.domain.errors import FaultKind
 from app.domain.metering.measurement import Outcome
+from app.domain.routing.policy import Timeouts
 from app.providers.scripted import Script
 from tests.api.surface import HELLO, KEY, Surface
 from tests.flows.house import House, a_house
+from tests.makers import a_policy, a_route
 from tests.served_line import Answered, ServedLine
 
 STREAMED = {**HELLO, "stream": True}
@@ -210,6 +212,52 @@ async def test_whoever_reads_slowly_and_leaves_is_noticed() -> None:
     line.hang_up()
     await line.over()
     assert [receipt.outcome for receipt in house.told.receipts] == [Outcome.ABANDONED]
+
+
+def _hurried(script: Script) -> House:
+    """A house whose route has little time."""
+    return a_house({"home": [script]}, policy=a_policy(route=a_route("home", timeouts=Timeouts(total_s=0.3))))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [Script(words=("a",) * 20, between_s=0.001), Script(words=("a",), fault=FaultKind.CUT, fault_after=1)],
+    ids=["whole", "broken"],
+)
+@pytest.mark.parametrize("said", [STREAMED, HELLO], ids=["streamed", "at once"])
+async def test_whoever_reads_no_more_does_not_hold_its_place_for_ever(script: Script, said: Any) -> None:
+    surface = Surface(_hurried(script))
+    line = ServedLine(surface.app)
+    line.protocol.drain_within_s = 0.1
+    line.protocol.pause_writing()
+    line.send(asked(said))
+    await line.over()
+    assert (line.written, line.is_closing()) == (b"", True)
+    assert (surface.admission.in_flight, surface.bugs) == (0, [])
+
+
+async def test_whoever_reads_no_more_after_the_start_of_a_stream_is_left_when_the_time_of_the_route_is_over() -> None:
+    surface = Surface(_hurried(Script(words=("a",) * 50, between_s=0.01)))
+    line = ServedLine(surface.app)
+    line.protocol.drain_within_s = 0.1
+    line.send(asked(STREAMED))
+    while not line.written:
+        await asyncio.sleep(0.001)
+    line.protocol.pause_writing()
+    await line.over()
+    assert not line.answers()[0].whole
+    assert (line.is_closing(), surface.admission.in_flight) == (True, 0)
+
+
+async def test_whoever_reads_on_in_time_gets_the_end() -> None:
+    line = ServedLine(Surface(scripted()).app)
+    line.protocol.pause_writing()
+    line.send(asked())
+    await asyncio.sleep(0.05)
+    assert line.written == b""
+    line.protocol.resume_writing()
+    assert [each.status for each in await line.until(1)] == [200]
+    assert not line.is_closing()
 
 
 async def test_a_stop_lets_a_stream_end_and_then_closes_the_connection() -> None:
