@@ -221,6 +221,7 @@ class DirectExchange(HttpReply):
 
     async def _last_out(self, raw: bytes) -> None:
         """The same where no leash bounds the wait: a caller who makes no room in time is hung up on."""
+        self._asks_to_continue = False
         connection = self._connection
         if connection.flow.write_paused and not self._is_gone():
             try:
@@ -232,7 +233,8 @@ class DirectExchange(HttpReply):
                 )
                 connection.transport.abort()
                 return
-        await self._out(raw)
+        if not connection.departure.is_past:
+            connection.transport.write(raw)
 
     def _is_gone(self) -> bool:
         return self._connection.departure.is_past
