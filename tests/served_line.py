@@ -95,6 +95,9 @@ class ServedLine:
             self._changed.set()
             self._loop.call_soon(self.protocol.connection_lost, None)
 
+    def abort(self) -> None:
+        self.close()
+
     def is_closing(self) -> bool:
         return self._closing
 

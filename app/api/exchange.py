@@ -27,6 +27,10 @@ class Exchange(Protocol):
     @property
     def reply(self) -> HttpReply: ...
 
+    def at_hand(self) -> bytes | None:
+        """The whole body, where it has come and none of it was taken; None: it has to be waited for."""
+        ...
+
     async def part(self) -> tuple[bytes, bool]:
         """The next bytes of the body, perhaps none, and whether more follow. Raises CallerLeft."""
         ...
@@ -49,6 +53,10 @@ class AsgiExchange:
         self._scope = scope
         self._receive = receive
         self._watcher: asyncio.Task[None] | None = None
+
+    def at_hand(self) -> bytes | None:
+        """ASGI tells only whoever waits."""
+        return None
 
     async def part(self) -> tuple[bytes, bool]:
         message = await self._receive()

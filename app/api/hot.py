@@ -19,7 +19,7 @@ from app.api.problems import UNKNOWN, Problem, problem_of
 from app.api.reply import Heads, HttpReply
 from app.api.wire.openai import NO_LABELS, Labels, error_event, read_chat, read_completion, read_fields
 from app.domain.caller import Caller
-from app.domain.errors import BodyTooLarge, BreakevenError, CallerLeft, GatewayBusy, RequestRejected
+from app.domain.errors import BodyTooLarge, BodyTooLate, BreakevenError, CallerLeft, GatewayBusy
 from app.domain.routing.facts import RequestFacts
 from app.flows.answer import answer
 from app.flows.gateway import Asked, Gateway
@@ -48,6 +48,7 @@ class HotRoutes:
     ids: Ids
     admission: Admission
     body_limit_bytes: int
+    body_within_s: float = BODY_DEADLINE_S
     report_bug: Callable[[str, BaseException], None]
     refused: Callable[[BreakevenError], None] = lambda error: None
     #: For servers that write the heads of answers themselves.
@@ -74,11 +75,25 @@ class HotRoutes:
         at_us = self.gateway.clock.unix_us()
         request_id = self.ids.request_id(at_us=at_us)
         reply = exchange.reply
+        is_read = False
         busy = self.admission.enter(at_s=self.gateway.clock.monotonic_s())
         try:
             if busy is not None:
                 raise GatewayBusy(busy)
-            asked = await self._read(exchange, reader, request_id=request_id, at_us=at_us)
+            arrived_s = self.gateway.clock.monotonic_s()
+            caller, labels = self._envelope(exchange.headers, at_us=at_us)
+            body = await _body(exchange, limit_bytes=self.body_limit_bytes, within_s=self.body_within_s)
+            is_read = True
+            fields: dict[str, Raw] = read_fields(body)
+            facts, usage_wanted = reader(body, fields, request_id=request_id, caller=caller, labels=labels)
+            asked = Asked(
+                facts=facts,
+                at_us=at_us,
+                arrived_s=arrived_s,
+                fields=fields,
+                usage_wanted=usage_wanted,
+                caller_label=labels.caller_label,
+            )
             exchange.listen()
             try:
                 await answer(asked, reply, self.gateway)
@@ -88,29 +103,13 @@ class HotRoutes:
             return
         except BreakevenError as error:
             self.refused(error)
-            unread = isinstance(error, BodyTooLarge | GatewayBusy)
-            await self._spell(problem_of(error), reply, request_id, close=unread)
+            await self._spell(problem_of(error), reply, request_id, close=not is_read)
         except Exception as bug:
             self.report_bug(request_id, bug)
             await self._spell(UNKNOWN, reply, request_id, close=True)
         finally:
             if busy is None:
                 self.admission.leave()
-
-    async def _read(self, exchange: Exchange, reader: Reader, *, request_id: str, at_us: int) -> Asked:
-        arrived_s = self.gateway.clock.monotonic_s()
-        caller, labels = self._envelope(exchange.headers, at_us=at_us)
-        body = await _body(exchange, limit_bytes=self.body_limit_bytes)
-        fields: dict[str, Raw] = read_fields(body)
-        facts, usage_wanted = reader(body, fields, request_id=request_id, caller=caller, labels=labels)
-        return Asked(
-            facts=facts,
-            at_us=at_us,
-            arrived_s=arrived_s,
-            fields=fields,
-            usage_wanted=usage_wanted,
-            caller_label=labels.caller_label,
-        )
 
     def _envelope(self, headers: list[tuple[bytes, bytes]], *, at_us: int) -> tuple[Caller, Labels]:
         """The caller and its labels, from the headers; a declared length over the limit is refused at once."""
@@ -155,31 +154,27 @@ def _token(bearer: list[bytes]) -> str:
     return bearer[0][len(_BEARER) :].decode("latin-1").strip()
 
 
-async def _body(exchange: Exchange, *, limit_bytes: int) -> bytes:
-    first, more = await exchange.part()
-    if not more:
-        if len(first) > limit_bytes:
-            raise _too_large(limit_bytes)
-        return first
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            return await _rest_of_body(first, exchange, limit_bytes=limit_bytes)
-    except TimeoutError as fault:
-        raise RequestRejected(
-            f"the body did not arrive within {BODY_DEADLINE_S:.0f} s; send it faster", code="body_timeout"
-        ) from fault
+async def _body(exchange: Exchange, *, limit_bytes: int, within_s: float) -> bytes:
+    whole = exchange.at_hand()
+    if whole is None:
+        try:
+            async with asyncio.timeout(within_s):
+                return await _awaited_body(exchange, limit_bytes=limit_bytes)
+        except TimeoutError as fault:
+            raise BodyTooLate(f"the body did not arrive within {within_s:g} s; send it faster") from fault
+    if len(whole) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return whole
 
 
-async def _rest_of_body(first: bytes, exchange: Exchange, *, limit_bytes: int) -> bytes:
-    parts, size, more = [first], len(first), True
+async def _awaited_body(exchange: Exchange, *, limit_bytes: int) -> bytes:
+    parts, size, more = list[bytes](), 0, True
     while more:
-        if size > limit_bytes:
-            raise _too_large(limit_bytes)
         part, more = await exchange.part()
         parts.append(part)
         size += len(part)
-    if size > limit_bytes:
-        raise _too_large(limit_bytes)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
     return b"".join(parts)
 
 

@@ -14,6 +14,7 @@ from app.domain.errors import (
     CALLERS_FAULT,
     BadRequest,
     BodyTooLarge,
+    BodyTooLate,
     BreakevenError,
     BudgetExceeded,
     FaultKind,
@@ -42,6 +43,7 @@ _REJECTED: tuple[tuple[type[RequestRejected], int, str, str], ...] = (
     (Unauthenticated, 401, "authentication_error", "invalid_api_key"),
     (ModelNotAllowed, 403, "permission_error", "model_not_allowed"),
     (ModelUnknown, 404, _INVALID, "model_not_found"),
+    (BodyTooLate, 408, _INVALID, "body_timeout"),
     (BodyTooLarge, 413, _INVALID, "body_too_large"),
     (BadRequest, 400, _INVALID, "invalid_request"),
 )

@@ -105,7 +105,9 @@ class Seams:
         return book if self.point is None else _Book(book, self.point)
 
     def app(self, app: App) -> App:
-        return app if self.point is None else _Watched(app, self.point)
+        """Only for the one point that lies in the way back: under the wrapper, hot routes are served over ASGI, and the
+        other points are to be met on the way that serves."""
+        return _Watched(app, self.point) if self.point is not None and self.point.point == "after_done" else app
 
 
 class _Journal:

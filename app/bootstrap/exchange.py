@@ -20,6 +20,10 @@ from app.api.reply import Headers, Heads, HttpReply, lines_of
 from app.domain.errors import CallerLeft
 from app.ports import Opening
 
+#: A caller that has stopped reading has so long to make room for the last bytes of its answer. Until then the route's
+#: total time holds; after it nothing else would.
+DRAIN_WITHIN_S = 30.0
+
 
 class DirectApp(Protocol):
     """An application that has hot routes for whoever can do without ASGI."""
@@ -44,6 +48,7 @@ class Connection(Protocol):
     flow: FlowControl
     headers: list[tuple[bytes, bytes]]
     departure: Departure
+    drain_within_s: float
 
     def on_response_complete(self) -> None:
         """The answer is written: whatever comes next may begin."""
@@ -140,6 +145,13 @@ class DirectExchange(HttpReply):
     def reply(self) -> DirectExchange:
         return self
 
+    def at_hand(self) -> bytes | None:
+        if self.more_body or self._asks_to_continue or self._is_gone():
+            return None
+        self._connection.flow.resume_reading()
+        body, self.body = self.body, b""
+        return body
+
     async def part(self) -> tuple[bytes, bool]:
         connection = self._connection
         if self._asks_to_continue and not connection.transport.is_closing():
@@ -177,19 +189,19 @@ class DirectExchange(HttpReply):
     async def begin(self, opening: Opening) -> None:
         lines = self._app.heads.streamed_lines(opening)
         self.begun = True
-        await self._out(self._head(opening.status, lines, b"transfer-encoding: chunked\r\n"))
+        await self._last_out(self._head(opening.status, lines, b"transfer-encoding: chunked\r\n"))
 
     async def write(self, raw: bytes) -> None:
         if raw:
             await self._out(b"%x\r\n%b\r\n" % (len(raw), raw))
 
     async def end(self, raw: bytes = b"") -> None:
-        await self._out(b"%x\r\n%b\r\n0\r\n\r\n" % (len(raw), raw) if raw else b"0\r\n\r\n")
+        await self._last_out(b"%x\r\n%b\r\n0\r\n\r\n" % (len(raw), raw) if raw else b"0\r\n\r\n")
         self._complete()
 
     async def _all_at_once(self, status: int, lines: bytes, body: bytes) -> None:
         self.begun = True
-        await self._out(self._head(status, lines, b"content-length: %d\r\n" % len(body)) + body)
+        await self._last_out(self._head(status, lines, b"content-length: %d\r\n" % len(body)) + body)
         self._complete()
 
     def _head(self, status: int, lines: bytes, framing: bytes) -> bytes:
@@ -204,6 +216,23 @@ class DirectExchange(HttpReply):
         connection = self._connection
         if connection.flow.write_paused and not self._is_gone():
             await connection.flow.drain()
+        if not connection.departure.is_past:
+            connection.transport.write(raw)
+
+    async def _last_out(self, raw: bytes) -> None:
+        """The same where no leash bounds the wait: a caller who makes no room in time is hung up on."""
+        self._asks_to_continue = False
+        connection = self._connection
+        if connection.flow.write_paused and not self._is_gone():
+            try:
+                async with asyncio.timeout(connection.drain_within_s):
+                    await connection.flow.drain()
+            except TimeoutError:
+                connection.logger.warning(
+                    "a caller has not read its answer for %g s: its connection is closed", connection.drain_within_s
+                )
+                connection.transport.abort()
+                return
         if not connection.departure.is_past:
             connection.transport.write(raw)
 

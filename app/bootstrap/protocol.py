@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.exchange import DEPARTURE
 from app.api.wire.openai import error_body
-from app.bootstrap.exchange import Departure, DirectApp, DirectExchange
+from app.bootstrap.exchange import DRAIN_WITHIN_S, Departure, DirectApp, DirectExchange
 
 #: The head of a request must have come whole after this long, counted from its first byte, or from the connection.
 HEAD_WITHIN_S = 10.0
@@ -39,6 +39,8 @@ _HEAD_END = b"\r\n\r\n"
 class GatewayProtocol(HttpToolsProtocol):
     """One connection of the data plane or the console."""
 
+    drain_within_s = DRAIN_WITHIN_S
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         joined = HeadWithBody(cast(asyncio.Transport, transport), self.loop)
         self.departure = Departure()
@@ -48,7 +50,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._resting_since_s: float | None = None
         #: The loop's time by which the head that is under way must be here; infinity: none is.
         self._head_due_s = self.loop.time() + HEAD_WITHIN_S
+        #: Of the head that is under way, but for what came in one read with its first byte.
         self._head_bytes = 0
+        self._head_is_new = False
+        #: Turned away while an answer is under way: nothing more is read, and the connection ends with that answer.
+        self._is_deaf = False
         super().connection_made(cast(asyncio.Transport, joined))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -59,8 +65,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self.departure.happened()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        self._head_is_new = False
         super().data_received(data)
-        if self._head_due_s != inf:
+        if self._head_due_s != inf and not self._head_is_new:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MOST_BYTES:
                 self._turn_away(431, "the head of the request is over 64 KiB: send fewer or shorter headers")
@@ -79,14 +88,17 @@ class GatewayProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _turn_away(self, status: int, why: str) -> None:
-        """Whoever sends no head gets this in place of an answer, unless an answer is under way."""
+        """Whoever sends no head gets this in place of an answer, or what is under way and no more."""
         self._head_due_s = inf
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
-            body = error_body(message=why, kind="invalid_request_error", param=None, code=None)
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINE[status] + head + body)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._is_deaf = True
+            self.cycle.keep_alive = False
+            return
+        body = error_body(message=why, kind="invalid_request_error", param=None, code=None)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 
     # ── for the parser ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,6 +106,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._head_due_s = self.loop.time() + HEAD_WITHIN_S
         self._head_bytes = 0
+        self._head_is_new = True
+        self._resting_since_s = None
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -134,6 +148,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._head_due_s != inf:
+            return  # the next request has begun, and has its own deadline
         self._resting_since_s = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -141,7 +157,8 @@ class GatewayProtocol(HttpToolsProtocol):
             )
 
     def _unset_keepalive_if_required(self) -> None:
-        self._resting_since_s = None
+        """uvicorn says so when anything comes. Here only a request that begins ends the rest: empty lines, or what is
+        left of a body that was answered already, would keep a connection for ever."""
 
     def timeout_keep_alive_handler(self) -> None:
         """The one timer rang: the connection has rested for so long, or is looked at again when it may have."""

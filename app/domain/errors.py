@@ -4,6 +4,7 @@
     ├── RequestRejected                 the caller's own doing: nothing was dispatched
     │   ├── BadRequest                  a field is missing, of the wrong type or out of bounds
     │   ├── BodyTooLarge
+    │   ├── BodyTooLate                 it did not arrive in time
     │   ├── Unauthenticated             no key, a wrong key, a revoked key, an expired key
     │   ├── ModelUnknown                no route of that name
     │   ├── ModelNotAllowed             the key may not use it
@@ -57,6 +58,10 @@ class BadRequest(RequestRejected):
 
 class BodyTooLarge(RequestRejected):
     """The body is over the limit; it was not read to its end."""
+
+
+class BodyTooLate(RequestRejected):
+    """The body did not arrive whole within its time."""
 
 
 class Unauthenticated(RequestRejected):

@@ -33,6 +33,7 @@ class Surface:
         *,
         readiness: Readiness | None = None,
         body_limit_bytes: int = 1000,
+        body_within_s: float = 60,
         requests_most: int = 1000,
     ) -> None:
         self.admission = Admission(most=requests_most)
@@ -68,6 +69,7 @@ class Surface:
             ids=RandomIds(),
             admission=self.admission,
             body_limit_bytes=body_limit_bytes,
+            body_within_s=body_within_s,
             report_bug=lambda request_id, bug: self.bugs.append(bug),
             refused=self.refused.append,
         )

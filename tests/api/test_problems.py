@@ -8,6 +8,7 @@ from app.api.problems import RETRY_AFTER_MOST_S, problem_of, status_of
 from app.domain.errors import (
     BadRequest,
     BodyTooLarge,
+    BodyTooLate,
     BreakevenError,
     FaultKind,
     LedgerUnavailable,
@@ -40,6 +41,7 @@ def _failure(kind: FaultKind, **named: object) -> TargetFailure:
         (ModelNotAllowed("no"), 403, "model_not_allowed"),
         (ModelUnknown("no", param="model"), 404, "model_not_found"),
         (BadRequest("no"), 400, "invalid_request"),
+        (BodyTooLate("no"), 408, "body_timeout"),
         (BodyTooLarge("no"), 413, "body_too_large"),
         (LedgerUnavailable("no"), 503, "ledger_unavailable"),
         (_refusal("context"), 400, "context_length_exceeded"),

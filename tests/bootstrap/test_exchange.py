@@ -15,9 +15,11 @@ from app.bootstrap.exchange import DirectExchange
 from app.bootstrap.serving import App
 from app.domain.errors import FaultKind
 from app.domain.metering.measurement import Outcome
+from app.domain.routing.policy import Timeouts
 from app.providers.scripted import Script
 from tests.api.surface import HELLO, KEY, Surface
 from tests.flows.house import House, a_house
+from tests.makers import a_policy, a_route
 from tests.served_line import Answered, ServedLine
 
 STREAMED = {**HELLO, "stream": True}
@@ -212,6 +214,52 @@ async def test_whoever_reads_slowly_and_leaves_is_noticed() -> None:
     assert [receipt.outcome for receipt in house.told.receipts] == [Outcome.ABANDONED]
 
 
+def _hurried(script: Script) -> House:
+    """A house whose route has little time."""
+    return a_house({"home": [script]}, policy=a_policy(route=a_route("home", timeouts=Timeouts(total_s=0.3))))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [Script(words=("a",) * 20, between_s=0.001), Script(words=("a",), fault=FaultKind.CUT, fault_after=1)],
+    ids=["whole", "broken"],
+)
+@pytest.mark.parametrize("said", [STREAMED, HELLO], ids=["streamed", "at once"])
+async def test_whoever_reads_no_more_does_not_hold_its_place_for_ever(script: Script, said: Any) -> None:
+    surface = Surface(_hurried(script))
+    line = ServedLine(surface.app)
+    line.protocol.drain_within_s = 0.1
+    line.protocol.pause_writing()
+    line.send(asked(said))
+    await line.over()
+    assert (line.written, line.is_closing()) == (b"", True)
+    assert (surface.admission.in_flight, surface.bugs) == (0, [])
+
+
+async def test_whoever_reads_no_more_after_the_start_of_a_stream_is_left_when_the_time_of_the_route_is_over() -> None:
+    surface = Surface(_hurried(Script(words=("a",) * 50, between_s=0.01)))
+    line = ServedLine(surface.app)
+    line.protocol.drain_within_s = 0.1
+    line.send(asked(STREAMED))
+    while not line.written:
+        await asyncio.sleep(0.001)
+    line.protocol.pause_writing()
+    await line.over()
+    assert not line.answers()[0].whole
+    assert (line.is_closing(), surface.admission.in_flight) == (True, 0)
+
+
+async def test_whoever_reads_on_in_time_gets_the_end() -> None:
+    line = ServedLine(Surface(scripted()).app)
+    line.protocol.pause_writing()
+    line.send(asked())
+    await asyncio.sleep(0.05)
+    assert line.written == b""
+    line.protocol.resume_writing()
+    assert [each.status for each in await line.until(1)] == [200]
+    assert not line.is_closing()
+
+
 async def test_a_stop_lets_a_stream_end_and_then_closes_the_connection() -> None:
     house = a_house({"home": [Script(words=("a",) * 5, between_s=0.01)]})
     line = ServedLine(Surface(house).app)
@@ -283,6 +331,53 @@ async def test_a_connection_that_rests_is_closed_after_its_time_and_not_before()
     async with asyncio.timeout(20):
         while not line.is_closing():
             await asyncio.sleep(0.01)
+
+
+#: A request, and what comes once it is answered: nothing that begins another.
+NO_REQUEST = {
+    "empty lines": (asked(), b"\r\n"),
+    "the rest of a body": (asked(b"x" * 4000, path="/nowhere")[:-3900], b"x"),
+}
+
+
+@pytest.mark.parametrize(("said", "more"), NO_REQUEST.values(), ids=NO_REQUEST.keys())
+async def test_a_connection_on_which_no_request_begins_is_closed_whatever_comes(said: bytes, more: bytes) -> None:
+    line = ServedLine(Surface(scripted()).app, keep_alive_s=0.2)
+    line.send(said)
+    await line.until(1)
+    assert not line.is_closing()
+    async with asyncio.timeout(5):
+        while not line.is_closing():
+            line.send(more)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_request_that_began_before_the_last_answer_is_no_rest() -> None:
+    line = ServedLine(Surface(a_house({"home": [Script(first_s=0.05), Script(first_s=0.5)]})).app, keep_alive_s=0.1)
+    line.send(asked() + asked()[:30])
+    await line.until(1)
+    line.send(asked()[30:])
+    assert [each.status for each in await line.until(2)] == [200, 200]
+
+
+async def test_whoever_is_refused_before_its_body_has_come_is_not_kept() -> None:
+    surface = Surface(scripted(), requests_most=1)
+    nobody, turned_away = ServedLine(surface.app), ServedLine(surface.app)
+    nobody.send(asked().replace(KEY.encode(), b"nobody")[:-5])
+    (answer,) = await nobody.until(1)
+    assert (answer.status, answer.headers["connection"], nobody.is_closing()) == (401, "close", True)
+    assert surface.admission.enter(at_s=0) is None
+    turned_away.send(asked()[:-5])
+    (answer,) = await turned_away.until(1)
+    assert (answer.status, answer.headers["connection"], turned_away.is_closing()) == (503, "close", True)
+
+
+async def test_whoever_is_refused_for_what_its_body_says_may_ask_again() -> None:
+    line = ServedLine(Surface(scripted()).app)
+    line.send(asked(b"{"))
+    assert [each.status for each in await line.until(1)] == [400]
+    line.send(asked())
+    assert [each.status for each in await line.until(2)] == [400, 200]
 
 
 async def test_a_connection_at_work_is_not_closed_however_long_that_takes() -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+
+import pytest
 
 from app.bootstrap.protocol import HEAD_MOST_BYTES, HEAD_WITHIN_S
+from app.bootstrap.serving import App
+from app.providers.scripted import Script
 from tests.api.surface import HELLO, KEY, Surface
-from tests.bootstrap.test_exchange import asked
+from tests.bootstrap.test_exchange import asked, through_asgi
 from tests.flows.house import a_house
 from tests.served_line import ServedLine
 
@@ -64,6 +69,22 @@ async def test_a_body_that_is_slow_has_its_own_time() -> None:
     assert [answer.status for answer in await line.until(1)] == [200]
 
 
+@pytest.mark.parametrize("came", ["{", ""])
+@pytest.mark.parametrize("way", [lambda app: app, through_asgi], ids=["direct", "asgi"])
+async def test_a_body_that_does_not_come_in_time_is_answered_so_and_the_connection_ends(
+    way: Callable[[App], App], came: str
+) -> None:
+    surface = Surface(a_house(), body_within_s=0.05)
+    line = ServedLine(way(surface.app))
+    line.send(asked().partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + came.encode())
+    (answer,) = await line.until(1)
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, answer.headers["connection"], error["code"]) == (408, "close", "body_timeout")
+    assert "send it faster" in error["message"]
+    await line.over()
+    assert (line.is_closing(), surface.bugs, surface.admission.in_flight) == (True, [], 0)
+
+
 async def test_a_head_without_an_end_is_refused_before_it_fills_the_memory() -> None:
     line = ServedLine(Surface(a_house()).app)
     line.send(b"POST /v1/chat/completions HTTP/1.1\r\n")
@@ -73,6 +94,47 @@ async def test_a_head_without_an_end_is_refused_before_it_fills_the_memory() -> 
         sent += 1000
     assert [answer.status for answer in line.answers()] == [431]
     assert sent < HEAD_MOST_BYTES + 2000
+
+
+@pytest.mark.parametrize("many", [1, 2])
+async def test_a_head_that_does_not_come_leaves_the_answers_under_way_whole_and_is_the_last(many: int) -> None:
+    house = a_house({"home": [Script(words=("a",) * 5, between_s=0.01)] * many})
+    line = ServedLine(Surface(house).app)
+    line.send(asked({**HELLO, "stream": True}) * many + b"POST /v1/chat/compl")
+    while not line.written:
+        await asyncio.sleep(0.001)
+    _look(line, after_s=LATE_S)
+    assert not line.is_closing()
+    line.send(b"etions HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}")
+    await line.over()
+    assert line.is_closing()
+    assert [answer.status for answer in line.answers()] == [200] * many
+    assert line.answers()[-1].body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_head_without_an_end_while_an_answer_is_under_way_leaves_that_answer_whole() -> None:
+    house = a_house({"home": [Script(words=("a",) * 5, between_s=0.01)]})
+    line = ServedLine(Surface(house).app)
+    line.send(asked({**HELLO, "stream": True}) + b"POST /v1/chat/completions HTTP/1.1\r\n")
+    while not line.written:
+        await asyncio.sleep(0.001)
+    for _ in range(2 * HEAD_MOST_BYTES // 1000):
+        line.send(b"x-a: %b\r\n" % (b"a" * 1000))
+    (answer,) = await line.until(1)
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    await line.over()
+    assert line.is_closing()
+
+
+async def test_a_body_that_comes_in_one_read_with_the_start_of_the_next_head_is_no_part_of_that_head() -> None:
+    line = ServedLine(Surface(a_house(), body_limit_bytes=1 << 20).app)
+    large = {**HELLO, "messages": [{"role": "user", "content": "x" * HEAD_MOST_BYTES}]}
+    whole = asked(large)
+    line.send(whole[:100])
+    await asyncio.sleep(0)
+    line.send(whole[100:] + asked()[:30])
+    line.send(asked()[30:])
+    assert [answer.status for answer in await line.until(2)] == [200, 200]
 
 
 async def test_a_process_on_its_way_out_answers_and_ends_the_connection() -> None:

@@ -15,7 +15,9 @@ from app.bootstrap.crash import POINTS, Seams, read_crash_point
 from app.domain.errors import SetupError
 from app.domain.metering.measurement import Outcome
 from app.domain.pricing.rate_card import RateCard
+from tests.api.surface import Surface
 from tests.books import said
+from tests.flows.house import a_house
 from tests.gateway_process import GatewayProcess, write_policy
 from tests.oracle import broken_ones, joined, proven, settled_books
 from tests.upstream import ScriptedUpstream, stream
@@ -88,6 +90,13 @@ def test_unset_the_seams_give_back_what_they_are_given() -> None:
     seams, thing = Seams.of(None), object()
     for seam in (seams.journal, seams.provider, seams.book, seams.app):
         assert seam(thing) is thing  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_every_point_but_the_last_is_met_on_the_way_that_serves(point: str) -> None:
+    app = Surface(a_house()).app
+    seamed = Seams.of(point).app(app)
+    assert (seamed is app) == (point != "after_done")
 
 
 @pytest.mark.parametrize("said_so", ["nowhere", "", "after_settle:", "after_settle:0", "after_settle:x", ":3"])
