@@ -27,7 +27,9 @@ class Answered:
 class ServedLine:
     """The caller's end, and the transport between. What the caller sends while reading is paused waits."""
 
-    def __init__(self, app: App, *, keep_alive_s: float = 75, state: ServerState | None = None) -> None:
+    def __init__(
+        self, app: App, *, keep_alive_s: float = 75, last_words_s: float = 0.0, state: ServerState | None = None
+    ) -> None:
         config = uvicorn.Config(
             app, http=GatewayProtocol, ws="none", lifespan="off", loop="none", access_log=False, log_config=None,
             proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=cast(int, keep_alive_s),
@@ -43,6 +45,8 @@ class ServedLine:
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.protocol = GatewayProtocol(config=config, server_state=self.state, app_state={})
+        self.protocol.last_words_s = last_words_s
+        self.is_half_closed = False
         self.protocol.connection_made(cast(asyncio.Transport, self))
 
     def send(self, raw: bytes) -> None:
@@ -97,6 +101,9 @@ class ServedLine:
 
     def abort(self) -> None:
         self.close()
+
+    def write_eof(self) -> None:
+        self.is_half_closed = True
 
     def is_closing(self) -> bool:
         return self._closing

@@ -54,6 +54,10 @@ class Connection(Protocol):
         """The answer is written: whatever comes next may begin."""
         ...
 
+    def end(self, *, unread: bool) -> None:
+        """The answer is written, and is the last one. `unread`: not all of the request was read."""
+        ...
+
 
 class Departure:
     """Whether the caller of a connection has left. One request is answered at a time, so the last watcher counts."""
@@ -243,9 +247,10 @@ class DirectExchange(HttpReply):
         if self._is_gone():
             return
         self.response_complete = True
-        if not self.keep_alive:
-            self._connection.transport.close()
-        self._connection.on_response_complete()
+        if self.keep_alive:
+            self._connection.on_response_complete()
+        else:
+            self._connection.end(unread=self.more_body)
 
     def _give_up(self) -> None:
         """The task ended without an answer, or in the middle of one."""

@@ -31,6 +31,11 @@ LAST_HEAD_WITHIN_S = 1.0
 #: More bytes than this are no head.
 HEAD_MOST_BYTES = 64 * 1024
 
+#: A connection that is closed while its caller sends is reset, and a reset overtakes the answer: what still comes is
+#: dropped for so long first, and so much of it.
+LAST_WORDS_S = 1.0
+LAST_WORDS_BYTES = 8 * 1024 * 1024
+
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 1"
 _HEAD_END = b"\r\n\r\n"
@@ -40,6 +45,8 @@ class GatewayProtocol(HttpToolsProtocol):
     """One connection of the data plane or the console."""
 
     drain_within_s = DRAIN_WITHIN_S
+    #: After its last answer a caller that is still sending is listened to for so long.
+    last_words_s = LAST_WORDS_S
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         joined = HeadWithBody(cast(asyncio.Transport, transport), self.loop)
@@ -55,6 +62,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_is_new = False
         #: Turned away while an answer is under way: nothing more is read, and the connection ends with that answer.
         self._is_deaf = False
+        #: So much more is dropped before the connection ends at once.
+        self._last_words_bytes: float = inf
         super().connection_made(cast(asyncio.Transport, joined))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,6 +75,9 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
+            self._last_words_bytes -= len(data)
+            if self._last_words_bytes < 0:
+                self.transport.close()
             return
         self._head_is_new = False
         super().data_received(data)
@@ -73,6 +85,17 @@ class GatewayProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MOST_BYTES:
                 self._turn_away(431, "the head of the request is over 64 KiB: send fewer or shorter headers")
+
+    def end(self, *, unread: bool) -> None:
+        """The last answer of this connection is written. `unread`: its caller may still be sending."""
+        if not unread or not self.last_words_s or self.transport.is_closing():
+            self.transport.close()
+            return
+        self._is_deaf = True
+        self._last_words_bytes = LAST_WORDS_BYTES
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(self.last_words_s, self.transport.close)
 
     def end_if_late(self, *, now_s: float) -> None:
         """Look whether a head has been due for a while."""
@@ -195,6 +218,10 @@ class HeadWithBody:
             self._loop.call_soon(self._flush)
             return
         self._transport.write(raw)
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
 
     def close(self) -> None:
         self._flush()

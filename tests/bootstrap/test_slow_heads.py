@@ -179,3 +179,17 @@ async def test_whoever_is_turned_away_is_told_when_to_come_back_and_not_all_at_o
     surface.admission.leave()
     assert (await surface.ask("POST", "/v1/chat/completions", body))[0] == 200
     assert surface.admission.in_flight == 0
+
+
+async def test_whoever_still_sends_after_its_last_answer_is_heard_out_for_a_moment_and_not_reset() -> None:
+    surface = Surface(a_house(), body_limit_bytes=100)
+    line = ServedLine(surface.app, last_words_s=0.2)
+    line.send(asked(b"x" * 1000)[:-500])
+    assert [answer.status for answer in await line.until(1)] == [413]
+    assert line.is_half_closed
+    assert not line.is_closing()
+    line.send(b"x" * 500 + asked())
+    async with asyncio.timeout(20):
+        while not line.is_closing():
+            await asyncio.sleep(0.01)
+    assert len(line.answers()) == 1
