@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 #: A process whose event loop is so late takes nothing new on: what it has would only get slower.
-LAG_MOST_S: Final = 1.0
+LAG_MOST_S: Final = 3.0
 #: What was said of the loop is believed for so long.
 LAG_KNOWN_S: Final = 2.0
 

@@ -40,7 +40,9 @@ async def test_two_hundred_at_once_on_a_cent_spend_no_more_than_it_though_proces
         os.kill(pid, signal.SIGKILL)
     answers = await asyncio.gather(*asking)
     counted = Counter(status for status, _ in answers)
-    assert set(counted) <= {0, 200, 402}
+    assert set(counted) <= {0, 200, 402, 503}
+    # On a machine so busy that Postgres is late nobody can know whether there is room: that is no 402.
+    assert all(b"ledger_unavailable" in body for status, body in answers if status == 503)
     assert counted[200] > 0
     assert counted[402] > 0
     refused = next(body for status, body in answers if status == 402)

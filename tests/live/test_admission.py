@@ -15,7 +15,7 @@ def test_so_many_at_once_and_no_more_and_each_that_ends_makes_room() -> None:
 def test_a_process_that_is_late_takes_nothing_on_until_it_has_caught_up() -> None:
     admission = Admission(most=100)
     admission.lagged(LAG_MOST_S + 0.5, at_s=10)
-    assert "1.5 s late" in (admission.enter(at_s=10) or "")
+    assert f"{LAG_MOST_S + 0.5:.1f} s late" in (admission.enter(at_s=10) or "")
     admission.lagged(LAG_MOST_S, at_s=11)
     assert admission.enter(at_s=11) is None
 
