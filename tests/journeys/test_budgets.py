@@ -35,16 +35,21 @@ async def test_two_hundred_at_once_on_a_cent_spend_no_more_than_it_though_proces
     gateway = await open_gateway({"home": upstream.url}, workers=4, extra=BUDGETS)
     upstream.always(whole(completion(output=40), tokens=40, first_s=0.05))  # 25 of them cost more than the cent
     asking = [asyncio.create_task(ask(gateway)) for _ in range(200)]
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(60):
+        # Who is killed before anybody was answered may hold all of the cent, and the others then have nothing to give.
+        while not any(task.done() and task.result()[0] == 200 for task in asking):
+            await asyncio.sleep(0.01)
     for pid in gateway.crew()[:2]:
         os.kill(pid, signal.SIGKILL)
     answers = await asyncio.gather(*asking)
+    # One process may have taken most of the connections, and been killed: what is left of the cent is asked for again.
+    answers += await asyncio.gather(*[ask(gateway) for _ in range(60)])
     counted = Counter(status for status, _ in answers)
     assert set(counted) <= {0, 200, 402, 503}
     # On a machine so busy that Postgres is late nobody can know whether there is room: that is no 402.
     assert all(b"ledger_unavailable" in body for status, body in answers if status == 503)
-    assert counted[200] > 0
-    assert counted[402] > 0
+    assert counted[200] > 0, counted
+    assert counted[402] > 0, counted
     refused = next(body for status, body in answers if status == 402)
     assert b"budget_exceeded" in refused
     assert b"all-of-it" in refused
