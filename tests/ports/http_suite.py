@@ -41,7 +41,7 @@ KERNEL_MOST_BYTES = 16 * 1024 * 1024
 
 
 async def post(
-    client: HttpClient, url: str, body: bytes = b"{}", *, connect_s: float = 2.0, request_id: str = "r1"
+    client: HttpClient, url: str, body: bytes = b"{}", *, connect_s: float = 20.0, request_id: str = "r1"
 ) -> HttpAnswer:
     destination = client.destination(f"{url}/things", headers={"accept": "application/json"})
     return await destination.post(body, headers={"x-request-id": request_id}, connect_s=connect_s)
