@@ -45,9 +45,7 @@ async def test_two_hundred_at_once_on_a_cent_spend_no_more_than_it_though_proces
     # One process may have taken most of the connections, and been killed: what is left of the cent is asked for again.
     answers += await asyncio.gather(*[ask(gateway) for _ in range(60)])
     counted = Counter(status for status, _ in answers)
-    assert set(counted) <= {0, 200, 402, 503}
-    # On a machine so busy that Postgres is late nobody can know whether there is room: that is no 402.
-    assert all(b"ledger_unavailable" in body for status, body in answers if status == 503)
+    assert set(counted) <= {0, 200, 402}, counted
     assert counted[200] > 0, counted
     assert counted[402] > 0, counted
     refused = next(body for status, body in answers if status == 402)
