@@ -1,11 +1,12 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench simulate faults lock clean install-worker install-dev
+.PHONY: help run test test-vllm check bench simulate faults lock clean install-worker install-dev
 SHELL = /bin/sh
 
-# Where the virtual environment is; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
+# Where the virtual environments are, the second for vLLM alone; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
 VENV = .venv
+VLLM_VENV = .venv-vllm
 PYTHON =
 ARGS =
 
@@ -13,13 +14,18 @@ python = "$(VENV)/bin/python"
 setup = VENV="$(VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 run: install-worker ## start everything here, show one real request, stay up until Ctrl-C
 	@exec $(python) -m app up $(ARGS)
 
 test: install-dev ## the whole suite, on a real PostgreSQL and a real model
 	@$(python) -m pytest $(ARGS)
+
+test-vllm: install-dev ## the real vLLM, its CPU build: installed, started, and held to its contract through the gateway
+	@VENV="$(VLLM_VENV)" PYTHON="$(PYTHON)" sh deploy/fits_vllm.sh
+	@VENV="$(VLLM_VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh vllm
+	@VLLM_PYTHON="$(VLLM_VENV)/bin/python" $(python) -m pytest tests/vllm $(ARGS)
 
 check: install-dev ## everything that can be checked without running: lint, types, layers, house rules, deployment files
 	$(python) -m ruff check .
@@ -42,8 +48,8 @@ faults: install-dev ## four processes under load while everything around them br
 lock: install-dev ## write deploy/locks/*.txt anew from pyproject.toml (needs uv and the network)
 	@PATH="$(VENV)/bin:$$PATH" sh deploy/locks/compile.sh
 
-clean: ## remove the virtual environment and the tools' caches; the ledger in .breakeven stays
-	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+clean: ## remove the virtual environments and the tools' caches; the ledger in .breakeven stays
+	rm -rf "$(VENV)" "$(VLLM_VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	find app migrations tests -name __pycache__ -prune -exec rm -rf {} +
 
 install-worker:
