@@ -70,7 +70,8 @@ def vllm_stream(words: Sequence[str], usage: Usage | None) -> list[bytes]:
     prompt = {"prompt_token_ids": None, "prompt_text": None}
     said = [b": keep-alive\n\n", _event(_chunk({"role": "assistant", "content": ""}, first=True), **prompt)]
     said += [_event(_chunk({"content": word})) for word in words]
-    said.append(_event(_chunk({}, finish="stop")))
+    mark = {"system_fingerprint": FINGERPRINT}  # on the last chunk, whichever that is
+    said.append(_event(_chunk({}, finish="stop"), **(mark if usage is None else {})))
     if usage is not None:
         counts: dict[str, object] = {"prompt_tokens": usage.prompt, "total_tokens": usage.prompt + usage.output}
         counts["completion_tokens"] = usage.output
@@ -78,7 +79,7 @@ def vllm_stream(words: Sequence[str], usage: Usage | None) -> list[bytes]:
         if usage.cached:
             counts["prompt_tokens_details"] = {"cached_tokens": usage.cached, "created_cache_tokens": 0}
             more["metrics"] = METRICS
-        said.append(_event([], usage=counts, system_fingerprint=FINGERPRINT, **more))
+        said.append(_event([], usage=counts, **mark, **more))
     return [*said, DONE]
 
 
@@ -115,7 +116,12 @@ VLLM_ERRORS = {
         status=400,
         param="body.messages",
     ),
-    Case.DEAD: _error("EngineCore encountered an issue.", "InternalServerError", status=500),
+    # To a whole answer. A stream that has begun gets it as an event, and `[DONE]` behind it.
+    Case.DEAD: _error(
+        "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+        "InternalServerError",
+        status=500,
+    ),
     Case.NO_MODEL: _error(
         f"The model `nope` does not exist. Valid aliases: {MODEL}.", "NotFoundError", status=404, param="model"
     ),

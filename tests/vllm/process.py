@@ -49,6 +49,8 @@ class RealVllm:
     #: What it and our worker wrote.
     log: Path
     model: str = MODEL
+    #: Our worker, which keeps it running; 0: somebody else's.
+    pid: int = 0
 
     @property
     def lives(self) -> bool:
@@ -85,6 +87,14 @@ class RealVllm:
     @property
     def busy(self) -> int:
         return int(self.figure("vllm:num_requests_running") + self.figure("vllm:num_requests_waiting"))
+
+    def engine_pid(self) -> int:
+        """The process that computes, two below our worker's."""
+        for server in _children(self.pid):
+            for child in _children(server):
+                if b"EngineCore" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return child
+        raise AssertionError("there is no engine process")
 
     def wait_until_idle(self) -> None:
         self.wait_for(0)
@@ -142,18 +152,23 @@ def running_vllm(python: Path) -> Iterator[RealVllm]:
                 env={**os.environ, **ENVIRONMENT},
             )
         try:
-            vllm = RealVllm(base_url=f"http://127.0.0.1:{port}", log=log)
-            _await_ready(vllm, process)
+            vllm = RealVllm(base_url=f"http://127.0.0.1:{port}", log=log, pid=process.pid)
+            await_ready(vllm, process)
             yield vllm
         finally:
             stop(process)
 
 
-def _await_ready(vllm: RealVllm, process: subprocess.Popen[bytes]) -> None:
+def await_ready(vllm: RealVllm, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Until it says that it is; it may take minutes."""
     give_up = time.monotonic() + START_S
     while not vllm.lives:
-        if process.poll() is not None:
+        if process is not None and process.poll() is not None:
             raise RuntimeError(f"the worker ended with {process.returncode}: {vllm.log.read_text()}")
         if time.monotonic() > give_up:
             raise TimeoutError(f"vLLM is not ready after {START_S:g} s: {vllm.log.read_text()}")
         time.sleep(POLL_S)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

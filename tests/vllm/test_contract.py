@@ -82,11 +82,11 @@ async def streamed(
 
 
 def _agree(receipt: Receipt, usage: dict[str, Any]) -> None:
-    booked = receipt.attempts[-1].usage
-    details = usage["prompt_tokens_details"] or {}
+    attempt = receipt.attempts[-1]
+    booked, details = attempt.usage, usage["prompt_tokens_details"]
     assert (booked.prompt, booked.output) == (usage["prompt_tokens"], usage["completion_tokens"])
     assert booked.cached == details["cached_tokens"]
-    assert booked.source is UsageSource.PROVIDER_FINAL
+    assert attempt.usage_source is UsageSource.PROVIDER_FINAL
     assert receipt.charge > 0
 
 
@@ -113,7 +113,7 @@ async def test_a_stream_shows_usage_to_who_asks_for_it_and_is_booked_by_it_eithe
     _agree(receipt, last["usage"])
     unasked, booked = await streamed(gateway, messages=HELLO)
     assert not any("usage" in chunk or not chunk["choices"] for chunk in unasked)
-    assert booked.attempts[-1].usage.source is UsageSource.PROVIDER_FINAL
+    assert booked.attempts[-1].usage_source is UsageSource.PROVIDER_FINAL
     assert booked.attempts[-1].usage.output == receipt.attempts[-1].usage.output
     assert (text_of(unasked), text_of(chunks)) == (text_of(chunks),) * 2
 
@@ -203,7 +203,7 @@ async def test_the_engines_times_of_a_request_reach_who_may_see_them(gateway: Ga
     assert metrics["time_to_first_token_ms"] + metrics["generation_time_ms"] > 0
     assert metrics["queue_time_ms"] < metrics["time_to_first_token_ms"]
     chunks, receipt = await streamed(gateway, messages=HELLO, stream_options={"include_usage": True})
-    measured_ms = 1000 * (receipt.attempts[-1].measurement.ttft_s or 0)
+    measured_ms = 1000 * (receipt.attempts[-1].ttft_s or 0)
     # Ours has the network and both programs in it; theirs cannot be longer.
     assert 0 < chunks[-1]["metrics"]["time_to_first_token_ms"] <= measured_ms + 1
 
@@ -259,7 +259,7 @@ async def test_who_leaves_a_stream_ends_the_work_and_pays_for_what_was_made(
     receipt = await gateway.receipt(answer.headers["x-request-id"])
     assert receipt.outcome is Outcome.ABANDONED
     booked = receipt.attempts[-1].usage
-    assert booked.source is UsageSource.GATEWAY_ESTIMATE
+    assert receipt.attempts[-1].usage_source is UsageSource.GATEWAY_ESTIMATE
     made = vllm.figure("vllm:generation_tokens_total") - made
     assert 8 <= booked.output <= made < 3000
 
@@ -326,5 +326,5 @@ def masked(said: str) -> str:
     """Without what is another number each time."""
     said = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", said)
     said = re.sub(r"after \d+ ms", "after N ms", said)
-    signals = re.sub(r"(?m)^(  [a-z].{20}) [\d.e+-]+( s)?$", r"\1 N", said)
-    return "\n".join(line.rstrip() for line in signals.splitlines()).strip() + "\n"
+    said = re.sub(r"(?m)^(  \w+ +)[\d.e+-]+$", r"\1N", said)
+    return "\n".join(line.rstrip() for line in said.splitlines()).strip() + "\n"
