@@ -93,6 +93,17 @@ class TestRealVllm(EngineSuite):
             assert (await answer.json())["id"] == f"chatcmpl-{headers['x-request-id']}"
 
 
+def test_more_choices_than_its_queue_holds_are_refused_as_if_it_were_busy(vllm: RealVllm) -> None:
+    """It counts choices. An idle engine says so too, and for ever: another target may have a longer queue."""
+    status, body = vllm.post("/v1/completions", {"prompt": "One", "max_tokens": 1, "n": QUEUED + 1})
+    assert (status, b"currently busy" in body) == (503, True)
+
+
+def test_a_priority_is_taken_and_changes_nothing_without_its_scheduler(vllm: RealVllm) -> None:
+    status, body = vllm.post("/v1/completions", {"prompt": "One", "max_tokens": 1, "priority": 5})
+    assert (status, json.loads(body)["usage"]["completion_tokens"]) == (200, 1)
+
+
 # ── the fake is as the real one ──────────────────────────────────────────────────────────────────────────────────────
 
 
