@@ -59,9 +59,7 @@ def simulate_trace(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many requests from the beginning of the trace.")
     ] = None,
-    objective_ms: Annotated[
-        float | None, typer.Option(min=1, help="Tell how many first tokens come within this.")
-    ] = None,
+    objective_ms: Annotated[float | None, typer.Option(help="Tell how many first tokens come within this.")] = None,
     slices: Annotated[int, typer.Option(min=0, max=1000, help="Parts of the time that are told apart.")] = 12,
     json: AsJson = False,
 ) -> None:
@@ -69,6 +67,8 @@ def simulate_trace(
         raise BadRequest("give either --trace FILE or --last N, for the last requests of the ledger")
     if not 0.001 <= speed <= 1000:
         raise BadRequest("--speed is a factor such as 0.8 or 1.5: from 0.001 to 1000", param="speed")
+    if objective_ms is not None and not 1 <= objective_ms <= 1e9:
+        raise BadRequest("--objective-ms is a time such as 2000, in milliseconds", param="objective_ms")
     curves, paces = read_curves(curve or ()), read_paces(pace or ())
     compiled = _policy(policy, as_json=json)
     asking = Asking(model=model, team=team)
