@@ -8,6 +8,8 @@ SHELL = /bin/sh
 VENV = .venv
 PYTHON =
 ARGS =
+# How many tests `make test` runs at once: as many as there are cores.
+JOBS = logical
 
 python = "$(VENV)/bin/python"
 setup = VENV="$(VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh
@@ -19,7 +21,7 @@ run: install-worker ## start everything here, show one real request, stay up unt
 	@exec $(python) -m app up $(ARGS)
 
 test: install-dev ## the whole suite, on a real PostgreSQL and a real model
-	@$(python) -m pytest $(ARGS)
+	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: install-dev ## everything that can be checked without running: lint, types, layers, house rules, deployment files
 	$(python) -m ruff check .
