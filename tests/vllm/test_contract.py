@@ -121,7 +121,9 @@ async def test_a_stream_shows_usage_to_who_asks_for_it_and_is_booked_by_it_eithe
 async def test_usage_in_every_chunk_is_passed_to_who_asks_and_booked_once(gateway: GatewayProcess) -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
     chunks, receipt = await streamed(gateway, messages=HELLO, stream_options=options)
-    assert [chunk["usage"]["completion_tokens"] for chunk in chunks] == [0, 1, 2, 3, 4, 5, 6, 6]
+    counts = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    # It joins tokens that come quicker than they are sent.
+    assert (counts, counts[0], counts[-2:]) == (sorted(counts), 0, [6, 6])
     _agree(receipt, chunks[-1]["usage"])
 
 
@@ -285,6 +287,13 @@ async def test_who_leaves_the_engines_queue_is_forgotten_there(gateway: GatewayP
         await asyncio.to_thread(vllm.wait_for, 5)
 
 
+async def answers_again(gateway: GatewayProcess) -> None:
+    """Until vLLM gets what both could answer: its circuit rests after what the tests before did to it."""
+    async with asyncio.timeout(120):
+        while (await posted(gateway, model="safe", messages=HELLO))[0].headers.get("x-breakeven-target") != "ours":
+            await asyncio.sleep(1)
+
+
 # ── a full queue ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -304,6 +313,7 @@ async def test_a_full_queue_is_a_503_that_says_so(gateway: GatewayProcess, vllm:
 async def test_behind_a_full_queue_the_next_target_answers(
     gateway: GatewayProcess, vllm: RealVllm, *, stream: bool
 ) -> None:
+    await answers_again(gateway)
     with vllm.crowded():
         answer, body = await posted(gateway, model="safe", messages=HELLO, stream=stream)
     assert answer.status == 200, body

@@ -147,7 +147,10 @@ def shapes_of_stream(raw: bytes) -> list[object]:
 
 
 #: Two words, and then the model's own end: token 2 is `<|im_end|>`.
-ENDS_ITSELF = {"logit_bias": {"2": 100}, "min_tokens": 2, "temperature": 0}
+ENDS_ITSELF: dict[str, object] = {"logit_bias": {"2": 100}, "min_tokens": 2, "temperature": 0}
+
+#: A busy one joins words that come quicker than they are sent, its end with them: then it is asked again.
+STREAMS_MOST = 5
 
 
 async def test_the_fakes_whole_answer_has_the_members_of_the_real_one(vllm: RealVllm, fake: FakeEngine) -> None:
@@ -165,12 +168,13 @@ def shapes(raw: bytes) -> Iterator[str]:
 
 async def test_the_fakes_stream_has_the_events_of_the_real_one(vllm: RealVllm, fake: FakeEngine) -> None:
     await said(vllm.base_url, vllm.model)
-    options = {"stream": True, "stream_options": {"include_usage": True}, **ENDS_ITSELF}
-    (_, real), (_, faked) = await both(vllm, fake, **options)
-    assert shapes_of_stream(faked) == shapes_of_stream(real)
-    assert real.endswith(b"data: [DONE]\n\n")
-    (_, real), (_, faked) = await both(vllm, fake, stream=True, **ENDS_ITSELF)
-    assert shapes_of_stream(faked) == shapes_of_stream(real)
+    for options in ({"stream_options": {"include_usage": True}}, {}):
+        for _ in range(STREAMS_MOST):
+            (_, real), (_, faked) = await both(vllm, fake, stream=True, **options, **ENDS_ITSELF)
+            if shapes_of_stream(faked) == shapes_of_stream(real):
+                break
+        assert shapes_of_stream(faked) == shapes_of_stream(real)
+        assert real.endswith(b"data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize("case", [Case.TOO_LONG, Case.BAD, Case.NO_MODEL, Case.FULL])

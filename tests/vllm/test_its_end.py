@@ -12,13 +12,13 @@ import pytest
 from app.domain.metering.measurement import Outcome
 from tests.gateway_process import GatewayProcess
 from tests.vllm.process import RealVllm, await_ready
-from tests.vllm.test_contract import ENDLESS, HELLO, posted
+from tests.vllm.test_contract import ENDLESS, HELLO, answers_again, posted
 
 
 async def test_a_dead_engine_is_no_success_for_anybody_and_comes_back(gateway: GatewayProcess, vllm: RealVllm) -> None:
     if not vllm.pid:
         pytest.skip("this vLLM was started by somebody else, who may not want it killed")
-    await _answers_again(gateway)
+    await answers_again(gateway)
     async with gateway.session() as session:
         stream = await session.post("/v1/chat/completions", json={"model": "chat", "stream": True, **ENDLESS})
         await stream.content.readuntil(b'"content":')
@@ -49,11 +49,4 @@ async def test_a_dead_engine_is_no_success_for_anybody_and_comes_back(gateway: G
     assert answer.status in {502, 503}, body
 
     await asyncio.to_thread(await_ready, vllm)
-    await _answers_again(gateway)
-
-
-async def _answers_again(gateway: GatewayProcess) -> None:
-    """Until vLLM gets what both could answer: its circuit rests after what the tests before did to it."""
-    async with asyncio.timeout(120):
-        while (await posted(gateway, model="safe", messages=HELLO))[0].headers["x-breakeven-target"] != "ours":
-            await asyncio.sleep(1)
+    await answers_again(gateway)
