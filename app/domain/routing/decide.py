@@ -36,7 +36,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
         )
     contenders = _judged(rule, facts, snapshot)
     if rule.waits:
-        _reject_late_turns(contenders, route)
+        _reject_late_turns(contenders, facts, route)
     witness = _witness(route, rule, facts, snapshot)
     reached = _steps_reached(facts, snapshot)
     if reached:
@@ -96,10 +96,13 @@ def _judged(rule: Rule, facts: RequestFacts, snapshot: Snapshot) -> list[Contend
     return contenders
 
 
-def _reject_late_turns(contenders: Sequence[Contender], route: Route) -> None:
+def _reject_late_turns(contenders: Sequence[Contender], facts: RequestFacts, route: Route) -> None:
+    within_s = route.timeouts.in_queue_s
+    if facts.deadline_s is not None:
+        within_s = min(within_s, facts.deadline_s)
     for one in contenders:
         if one.rejected is None and one.seen.queue is not None:
-            one.rejected = has_its_turn_in_time(one.seen, within_s=route.timeouts.in_queue_s)
+            one.rejected = has_its_turn_in_time(one.seen, within_s=within_s)
             one.filter = None if one.rejected is None else "queue"
 
 
