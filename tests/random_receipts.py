@@ -72,13 +72,8 @@ seen = st.builds(
     age_s=measured,
     requests_left=st.none() | st.integers(0, 10**6),
     tokens_left=st.none() | st.integers(0, 10**12),
-    queue=st.none()
-    | st.builds(
-        QueueSeen,
-        waiting=st.integers(0, 99),
-        ahead=st.integers(0, 99),
-        predicted_wait_ms=measured,
-        is_full=st.booleans(),
+    queue=st.sampled_from(
+        [None, QueueSeen(waiting=9, ahead=3), QueueSeen(waiting=1, ahead=0, predicted_wait_ms=1e-9, is_full=True)]
     ),
 )
 budgets = st.builds(
