@@ -130,7 +130,9 @@ class Queues:
 
     def leave(self, ticket: Ticket) -> None:
         """It does not wait any more, whatever it waited for; a place that was reserved for it is free again."""
-        line = self._lines[ticket.target]
+        line = self._lines.get(ticket.target)
+        if line is None:  # it was the last one there, and the target has left the policy
+            return
         if ticket.turned is Turned.SENT:
             line.reserved -= 1
         elif line.queue.remove(ticket):
@@ -139,7 +141,8 @@ class Queues:
 
     def give_up(self, ticket: Ticket, why: str) -> None:
         """It may wait no longer. Nothing for one whose waiting has ended."""
-        if self._lines[ticket.target].queue.remove(ticket):
+        line = self._lines.get(ticket.target)
+        if line is not None and line.queue.remove(ticket):
             self.waiting -= 1
             ticket.turn(Turned.TIMEOUT, why)
 

@@ -221,6 +221,18 @@ def test_a_queue_of_a_target_that_is_gone_is_forgotten_once_nobody_is_in_it() ->
     assert queues.lengths() == {}
 
 
+def test_whoever_wakes_after_its_queue_was_forgotten_disturbs_nobody() -> None:
+    queues = Queues()
+    ticket = _ticket(queues)
+    _looked(queues, replace(FULL, serves_instead="llama"))
+    queues.forget_others({})
+    assert queues.lengths() == {}
+    queues.give_up(ticket, "too late")
+    queues.leave(ticket)
+    assert ticket.turned is Turned.RESTS
+    assert queues.waiting == 0
+
+
 def test_the_mean_of_how_long_a_place_is_kept_follows_what_ends() -> None:
     queues = Queues()
     assert queues.wait_s(HOME, FULL, team="research") is None

@@ -137,7 +137,10 @@ class Route:
 
     def waits(self, rule: str) -> bool:
         """The rule of this name waits for full targets."""
-        return any(each.waits for each in self.rules if each.name == rule)
+        for each in self.rules:
+            if each.name == rule:
+                return each.waits
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
