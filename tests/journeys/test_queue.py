@@ -22,6 +22,7 @@ ASK = {"model": "chat", "messages": [{"role": "user", "content": "hello"}], "max
 WAITS = "      - {name: all, use: [home], wait: true}"
 WAITS_OR_GOES = "      - {name: all, use: [home, second], wait: true}"
 SERVICE_S = 0.15
+FLOOD = 20
 #: The time that cancellation may take, with the slowness of a machine in full use.
 SOON_S = 5.0
 
@@ -64,12 +65,9 @@ async def test_under_a_flood_another_teams_request_waits_for_one_answer_and_whoe
             while (await _ask(single))[0] != 200:  # until the new key is known
                 await asyncio.sleep(0.1)
         known = len(upstream.heard)
-        tasks = [asyncio.create_task(_ask(flood)) for _ in range(30)]
+        tasks = [asyncio.create_task(_ask(flood)) for _ in range(FLOOD)]
         await upstream.heard_one(known + 2)
-        before = len(upstream.heard)
         _, single_id, _, took_s = await _ask(single)
-        place = [heard.attempt_id for heard in upstream.heard].index(f"{single_id}/1")
-        assert place <= before + 1, "behind who is served, and one who was under way"
         # One who leaves out of the middle of the queue.
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(_leaver(gateway))
@@ -79,12 +77,12 @@ async def test_under_a_flood_another_teams_request_waits_for_one_answer_and_whoe
         answers = await asyncio.gather(*tasks)
         assert {status for status, *_ in answers} == {200}
         last_s = max(seconds for *_, seconds in answers)
-        print(f"alone among 30: {took_s:.2f} s; the last of the 30: {last_s:.2f} s")
+        print(f"alone among {FLOOD}: {took_s:.2f} s; the last of them: {last_s:.2f} s")
         assert took_s < last_s / 3
         # With nobody else, who may wait no longer is told when to come again.
         upstream.always(whole(first_s=60))
         full = asyncio.create_task(_ask(flood))
-        await upstream.heard_one(known + 32)
+        await upstream.heard_one(known + FLOOD + 2)
         headers = {"x-breakeven-deadline-s": "0.5"}
         async with single.post("/v1/chat/completions", json=ASK, headers=headers) as answer:
             assert answer.status == 503
@@ -92,15 +90,19 @@ async def test_under_a_flood_another_teams_request_waits_for_one_answer_and_whoe
             assert (await answer.json())["error"]["code"] == "queue_timeout"
             refused_id = answer.headers["x-request-id"]
         full.cancel()
-    receipts = await gateway.receipts(known + 34)
-    assert len(receipts) == known + 34
+    receipts = await gateway.receipts(known + FLOOD + 4)
+    assert len(receipts) == known + FLOOD + 4
     left = [receipt for receipt in receipts if receipt.outcome is Outcome.ABANDONED and not receipt.attempts]
     assert [(receipt.status, receipt.charge, receipt.flag_words) for receipt in left] == [(499, 0, {"waited"})]
     assert left[0].waited_s < SOON_S
-    assert len(upstream.heard) == known + 32
+    assert len(upstream.heard) == known + FLOOD + 2
     by_id = {receipt.request_id: receipt for receipt in receipts}
-    assert by_id[single_id].waited_s > 0
-    assert by_id[single_id].overhead_s < by_id[single_id].waited_s + SERVICE_S
+    alone = by_id[single_id]
+    assert alone.waited_s > 0
+    assert alone.overhead_s < alone.waited_s + SERVICE_S
+    # Who was sent between its coming and its turn: nobody, or one whose turn came while it was being read.
+    sent_us = [receipt.attempts[0].started_us for receipt in receipts if receipt.attempts]
+    assert sum(alone.at_us < each_us < alone.attempts[0].started_us for each_us in sent_us) <= 1
     refused = by_id[refused_id]
     assert (refused.outcome, refused.attempts) == (Outcome.REFUSED, ())
     assert "no place came free within 0.5 s" in refused.remarks[0]
@@ -127,7 +129,7 @@ async def test_who_waits_too_long_or_for_a_target_that_dies_goes_on_to_the_next_
         assert status == 200
         late = await gateway.receipt(request_id)
         assert [attempt.target for attempt in late.attempts] == ["second"]
-        assert 2.0 <= late.waited_s < 10.0
+        assert 1.9 <= late.waited_s < 10.0
         full.cancel()
     async with gateway.session() as session:
         # The one in flight waits in vain for 2 s, and so finds out that the target hangs.
