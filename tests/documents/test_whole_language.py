@@ -7,7 +7,7 @@ import pytest
 from app.documents.compile import compile_policy
 from app.domain.budget import Budget, Every
 from app.domain.money import Nanodollars
-from app.domain.routing.policy import Preference, Recovery, Shadow, Spill, Timeouts
+from app.domain.routing.policy import KeptAnswers, Preference, Recovery, Shadow, Spill, Timeouts
 from tests.documents.good import findings_of
 
 WHOLE = """\
@@ -62,6 +62,7 @@ models:
         shadow: {target: gpu-new, share: 0.05, max_usd_per_day: 2}
     timeouts: {first_token_s: 10, total_s: 60}
     recovery: error
+    kept_answers: all
     output_tokens: {most: 500}
   plain:
     rules:
@@ -139,6 +140,7 @@ def test_a_model_has_its_own_word_before_the_defaults_and_these_before_the_produ
     assert (chat.output_tokens_default, chat.output_tokens_most) == (500, 500), "a default is cut to the model's most"
     assert (plain.output_tokens_default, plain.output_tokens_most) == (800, 2000)
     assert (chat.recovery, plain.recovery) == (Recovery.ERROR, Recovery.ERROR)
+    assert (chat.kept_answers, plain.kept_answers) == (KeptAnswers.ALL, KeptAnswers.WHOLE)
 
 
 def test_a_route_knows_what_its_conditions_look_at() -> None:
