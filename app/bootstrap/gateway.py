@@ -28,6 +28,7 @@ from app.bootstrap.serving import App, listening, run, serve, serve_in_processes
 from app.domain.errors import PolicyInvalid, SetupError
 from app.domain.target import Target
 from app.flows.budgets_watch import watch_budgets
+from app.flows.follow_server import follow_server
 from app.flows.gateway import Copy, Gateway
 from app.flows.policy_reload import PolicyKeeper
 from app.flows.prices import PricesInForce
@@ -54,6 +55,7 @@ from app.storage.partitions import ensure_partitions
 from app.storage.price_book import PostgresPriceBook
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.repeat_book import PostgresRepeatBook
+from app.storage.server_book import PostgresServerBook
 from app.storage.spend_book import PostgresSpendBook
 from app.storage.spool import Spool, SpoolLimits
 from app.system import RandomIds, SystemClock, jitter
@@ -109,6 +111,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                         ship(rooms.spool, rooms.ledger, listener=rooms.metrics, jitter=jitter),
                         *rooms.money.beside(),
                         rooms.repeats.keep(jitter=jitter),
+                        follow_server(PostgresServerBook(rooms.database), rooms.spool, notice=LOG.warning),
                         *rooms.alerts.beside(rooms.gateway.policy),
                         *rooms.callers.beside(watcher=rooms.metrics, counter=rooms.gateway.fleet),
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
@@ -258,7 +261,7 @@ def _spool(settings: Settings, clock: SystemClock) -> contextlib.AbstractAsyncCo
     return Spool.open(
         settings.spool_directory,
         durability=settings.durability,
-        limits=SpoolLimits(cap=settings.spool_cap_mib * MIB),
+        limits=SpoolLimits(cap=settings.spool_cap_mib * MIB, tail_s=settings.spool_tail_s),
         clock=clock,
         notice=LOG.warning,
     )
