@@ -97,4 +97,5 @@ async def test_what_a_late_standby_lacks_is_sent_to_it_from_the_spool(
         async with asyncio.timeout(60):
             while not any("another Postgres server leads" in str(line) for line in gateway.log_lines()):
                 await asyncio.sleep(POLL_S)
+        assert await asyncio.to_thread(gateway.stop) == 0
         await nothing_is_missing(gateway, upstream.heard, price=PRICE)

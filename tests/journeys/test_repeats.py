@@ -183,4 +183,5 @@ async def test_a_request_that_comes_again_is_made_once_and_paid_once_whatever_ha
         kept = await said(books_url, "select coalesce(answer, '') as answer from repeat")
         assert len(kept) >= 6
         assert not any(CANARY in row["answer"] or b"canary" in row["answer"] for row in kept)
+        assert await asyncio.to_thread(here.stop) == 0
         await nothing_is_missing(here, upstream.heard, price=PRICE)
