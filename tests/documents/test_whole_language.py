@@ -62,7 +62,6 @@ models:
         shadow: {target: gpu-new, share: 0.05, max_usd_per_day: 2}
     timeouts: {first_token_s: 10, total_s: 60}
     recovery: error
-    kept_answers: all
     output_tokens: {most: 500}
   plain:
     rules:
@@ -140,7 +139,6 @@ def test_a_model_has_its_own_word_before_the_defaults_and_these_before_the_produ
     assert (chat.output_tokens_default, chat.output_tokens_most) == (500, 500), "a default is cut to the model's most"
     assert (plain.output_tokens_default, plain.output_tokens_most) == (800, 2000)
     assert (chat.recovery, plain.recovery) == (Recovery.ERROR, Recovery.ERROR)
-    assert (chat.kept_answers, plain.kept_answers) == (KeptAnswers.ALL, KeptAnswers.WHOLE)
 
 
 def test_a_route_knows_what_its_conditions_look_at() -> None:
@@ -163,6 +161,14 @@ def test_a_budget_is_as_written() -> None:
 def test_every_recovery_is_in_force_without_a_finding(word: str) -> None:
     compiled = compile_policy({"policy.yaml": whole("recovery: error", f"recovery: {word}")})
     assert compiled.policy.routes["chat"].recovery is Recovery(word)
+    assert compiled.findings == ()
+
+
+@pytest.mark.parametrize("word", ["nothing", "whole", "all"])
+def test_every_choice_of_kept_answers_is_in_force_and_whole_is_the_usual_one(word: str) -> None:
+    compiled = compile_policy({"policy.yaml": whole("recovery: error", f"kept_answers: {word}")})
+    assert compiled.policy.routes["chat"].kept_answers is KeptAnswers(word)
+    assert compiled.policy.routes["plain"].kept_answers is KeptAnswers.WHOLE
     assert compiled.findings == ()
 
 
