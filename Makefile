@@ -30,7 +30,7 @@ check: install-dev ## everything that can be checked without running: lint, type
 	"$(VENV)/bin/lint-imports"
 	$(python) -m yamllint --strict .
 	@for script in deploy/*.sh deploy/locks/*.sh .ci/run; do sh -n "$$script" || exit 1; done
-	$(python) -m pytest -q tests/house tests/deploy
+	$(python) -m pytest -q --numprocesses $(JOBS) tests/house tests/deploy
 
 bench: install-dev ## what a request and a streamed chunk cost the gateway, in CPU time
 	@$(python) -m tests.bench $(ARGS)

@@ -40,6 +40,7 @@ from app.flows.watch_fleet import FleetWatch
 from app.live.admission import Admission
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
+from app.live.queues import Queues
 from app.live.recent import RecentReceipts
 from app.live.retry_budget import RetryBudget
 from app.live.shadows import Shadows
@@ -131,7 +132,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                     stop=stop,
                     drain_s=settings.drain_s,
                     linger_s=settings.linger_s,
-                    stopping=rooms.admission.stops,
+                    stopping=lambda: _stops(settings, rooms),
                 )
                 for task in beside:
                     task.cancel()
@@ -180,7 +181,8 @@ async def _rooms(
         client = seams.client()
         stack.push_async_callback(client.close)
         shadows: Shadows[Copy] = Shadows()
-        metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission)
+        queues = Queues()
+        metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission, queues)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
         repeat_book = PostgresRepeatBook(await stack.enter_async_context(_repeats_database(url)))
@@ -199,6 +201,7 @@ async def _rooms(
             status_of=status_of,
             shadows=shadows,
             retries=retries,
+            queues=queues,
             closed=lambda: _closed(settings, metrics),
         )
         ledger = PostgresLedgerBook(database)
@@ -219,6 +222,14 @@ async def _rooms(
             policy_keeper=keeper,
             fleet_watch=_fleet_watch(settings, client, fleet, policy, clock=clock),
         )
+
+
+def _stops(settings: Settings, rooms: _Rooms) -> None:
+    """Whoever waits for a full target when the process is told to stop may do so for half of the time that is left:
+    then there is time for its answer too."""
+    rooms.admission.stops()
+    patience_s = settings.linger_s + settings.drain_s / 2
+    asyncio.get_running_loop().call_later(patience_s, rooms.gateway.queues.stop)
 
 
 def _lag_told(rooms: _Rooms, clock: SystemClock) -> Callable[[float], None]:
@@ -275,6 +286,7 @@ def _metrics(
     shadows: Shadows[Copy],
     retries: RetryBudget,
     admission: Admission,
+    queues: Queues,
 ) -> PrometheusReadings:
     return PrometheusReadings(
         Gauges(
@@ -282,6 +294,7 @@ def _metrics(
             policy_refused=lambda: policy.status.refused is not None or policy.status.pin_refused is not None,
             in_flight=fleet.in_flight,
             resting=fleet.resting,
+            queued=queues.lengths,
             retries_refused=lambda: retries.refused,
             shed=lambda: admission.shed,
             spool_depth=lambda: spool.depth,

@@ -85,7 +85,8 @@ class WrittenLimits(Written):
     )
     waiting: Waiting | None = Field(
         default=None,
-        description="Most requests that may wait there: in the engine's own queue, or beyond `in_flight`.",
+        description="Most requests that may wait for it: in the engine's own queue, and in that of each gateway "
+        "process where a rule says `wait: true` (1024 when left out).",
         examples=[16],
     )
     requests_per_minute: RequestsPerMinute | None = Field(
@@ -260,7 +261,8 @@ class WrittenRule(Written):
     )
     wait: StrictBool | None = Field(
         default=None,
-        description="true: a target at its `in_flight` limit stays a candidate, and the request waits there.",
+        description="true: a target at its `in_flight` limit stays a candidate, and the request waits for a place "
+        "there, in a queue that is fair between teams, for `timeouts.queue_s` at the most.",
         examples=[True],
     )
     shadow: WrittenShadow | None = Field(
@@ -282,6 +284,12 @@ class WrittenTimeouts(Written):
     )
     total_s: Seconds | None = Field(
         default=None, description="Seconds for the whole request, all attempts.", examples=[300]
+    )
+    queue_s: Seconds | None = Field(
+        default=None,
+        description="Seconds that a request may wait for full targets, where its rule says `wait: true`. Left out: as "
+        "`first_token_s`.",
+        examples=[5],
     )
 
 

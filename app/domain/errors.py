@@ -12,6 +12,7 @@
     │   └── RepeatRefused               its Idempotency-Key was used before, and has no answer for this request
     ├── BudgetExceeded                  a budget has no room for what the request may cost
     ├── NoTarget                        the policy leaves no target that may serve
+    ├── NoPlace                         it waited for a full target, or would have had to wait too long
     ├── TargetFailure                   one target failed one attempt
     ├── CallerLeft                      the caller hung up; a fact, not a fault
     ├── GatewayBusy                     this process has no room or no time for another request
@@ -130,6 +131,17 @@ class NoTarget(BreakevenError):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+
+
+class NoPlace(BreakevenError):
+    """The request waited in the gateway's queue for a place at `target` and got none, or could not wait. Nothing was
+    sent there. `code` says which, `retry_after_s` when a place is to be expected; None: nobody knows."""
+
+    def __init__(self, message: str, *, target: str, code: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.target = target
+        self.code = code
+        self.retry_after_s = retry_after_s
 
 
 #: Faults of the request itself: what the target says of it is passed on.

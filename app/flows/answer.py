@@ -40,13 +40,13 @@ _DID_NOT_BEGIN = frozenset(kind.value for kind in NOT_TAKEN_ON)
 async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
     """Decide, dispatch, pass on, settle. The caller sees the end of the answer only after the receipt is durable.
 
-    Raises RequestRejected (nothing dispatched, no receipt), NoTarget, TargetFailure, LedgerUnavailable, CallerLeft;
-    the surface spells them. Whatever it raises after the decision, the receipt has been settled before.
+    Raises RequestRejected (nothing dispatched, no receipt), NoTarget, NoPlace, TargetFailure, LedgerUnavailable or
+    CallerLeft; the surface spells them. Whatever it raises after the decision, the receipt has been settled before.
     """
     if (reason := gateway.closed()) is not None:
         raise LedgerUnavailable(reason)
     admitted = await gateway.limits.admit(asked.facts.caller, tokens=asked.facts.prompt_tokens)
-    snapshot = gateway.snapshot(at_us=asked.at_us)
+    snapshot = gateway.snapshot(at_us=asked.at_us, team=asked.facts.caller.team)
     try:
         admit(asked.facts, snapshot.policy)
         funded = await fund(asked, snapshot, gateway)
@@ -134,6 +134,7 @@ async def _serve(
                 gateway=gateway,
                 budgets=funded.budgets,
                 output_tokens_cap=funded.output_tokens_cap,
+                waits=bool(snapshot.policy.queued) and route.waits(plan.rule),
             )
             if asked.facts.stream:
                 visit, held = await stream(errand, reply, lambda visit: _opening(visit, draft, plan))

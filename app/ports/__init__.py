@@ -383,8 +383,12 @@ class PolicyHistory(Protocol):
 
 
 class Readings(Protocol):
-    """What is told of a receipt: metrics, log line, trace. Never raises, never waits."""
+    """What is told of a request: metrics, log line, trace. Never raises, never waits."""
 
     def dispatched(self, *, target: str) -> None: ...
+
+    def waited(self, *, target: str, waited_s: float, ended: str) -> None:
+        """A request was in the gateway's queue for this target so long; `ended`: how, by `live.queues.Turned`."""
+        ...
 
     def settled(self, receipt: Receipt) -> None: ...

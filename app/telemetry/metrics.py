@@ -17,6 +17,7 @@ from app.domain.usage import UsageSource
 from app.telemetry import names
 from app.telemetry.exposition import Histogram, histograms, label_text, numbers
 from app.telemetry.money import MoneyMeter
+from app.telemetry.queues import QueueMeter
 
 #: Label sets come from the policy's own names. Should edits of a long life make more than this, the rest is "other".
 MOST_SERIES: Final = 1000
@@ -38,6 +39,7 @@ class Gauges:
     policy_refused: Callable[[], bool] = lambda: False
     in_flight: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
     resting: Callable[[], Mapping[str, bool]] = lambda: _NONE_RESTING
+    queued: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
     retries_refused: Callable[[], int] = lambda: 0
     shed: Callable[[], int] = lambda: 0
     spool_depth: Callable[[], int] = lambda: 0
@@ -60,6 +62,7 @@ class PrometheusReadings:
         self._dispatched: dict[str, int] = {}
         self._overhead = Histogram(names.OVERHEAD.buckets)
         self._ttft_errors: dict[str, Histogram] = {}
+        self._queue = QueueMeter(most_targets=most_series)
         self._loop_lag = Histogram(names.LOOP_LAG.buckets)
         self._shipped = 0
         self._copies: dict[str, int] = {}
@@ -76,6 +79,10 @@ class PrometheusReadings:
     def dispatched(self, *, target: str) -> None:
         """An attempt began at this target."""
         self._dispatched[target] = self._dispatched.get(target, 0) + 1
+
+    def waited(self, *, target: str, waited_s: float, ended: str) -> None:
+        """A request met a full target that it was to wait for."""
+        self._queue.waited(target=target, waited_s=waited_s, ended=ended)
 
     def settled(self, receipt: Receipt) -> None:
         """The receipt is final. About 10 µs for a request with one attempt."""
@@ -132,7 +139,7 @@ class PrometheusReadings:
         if errors is None:
             name = first.target if len(self._ttft_errors) < self._most_series else "other"
             errors = self._ttft_errors.setdefault(name, Histogram(names.TTFT_ERROR.buckets))
-        errors.saw(1000 * first.ttft_s / predicted_ms)
+        errors.saw(1000 * (receipt.waited_s + first.ttft_s) / predicted_ms)
 
     def _of(self, facts: RequestFacts, attempt: Attempt | None) -> _Series:
         # Enumerations hash slowly, so the key holds plain values.
@@ -166,6 +173,7 @@ class PrometheusReadings:
             names.TTFT_ERROR,
             ((label_text(names.TTFT_ERROR.labels, (name,)), errors) for name, errors in self._ttft_errors.items()),
         )
+        yield from self._queue.lines()
         yield from histograms(names.LOOP_LAG, [("", self._loop_lag)])
         yield from self._gauge_lines()
 
@@ -173,6 +181,7 @@ class PrometheusReadings:
         gauges = self._gauges
         yield from numbers(names.IN_FLIGHT, _by_target(gauges.in_flight()))
         yield from numbers(names.RESTING, _by_target({name: int(is_so) for name, is_so in gauges.resting().items()}))
+        yield from numbers(names.QUEUED, _by_target(gauges.queued()))
         yield from numbers(names.RETRIES_REFUSED, [("", gauges.retries_refused())])
         yield from numbers(names.SHED, [("", gauges.shed())])
         yield from numbers(names.SPOOL_DEPTH, [("", gauges.spool_depth())])

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.errors import BudgetExceeded, RateLimited
-from app.domain.ledger.receipt import Receipt
+from app.domain.ledger.receipt import Receipt, waited_flag
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.routing.facts import Endpoint
@@ -284,9 +284,13 @@ def test_two_readings_share_nothing_and_the_global_registry_stays_empty_of_us() 
 
 def test_every_family_on_the_page_of_names_is_exposed() -> None:
     subject = readings(
-        in_flight=lambda: {"home": 1}, resting=lambda: {"home": True}, shadows_dropped=lambda: {"crowded": 0}
+        in_flight=lambda: {"home": 1},
+        resting=lambda: {"home": True},
+        queued=lambda: {"home": 1},
+        shadows_dropped=lambda: {"crowded": 0},
     )
     subject.dispatched(target="home")
+    subject.waited(target="home", waited_s=0.5, ended="sent")
     subject.books_answered()
     subject.loop_lagged(0.0)
     subject.settled(a_receipt(an_attempt(number=2, usage_source=UsageSource.CHECKPOINT)))
@@ -363,6 +367,13 @@ def test_the_error_of_a_prediction_is_real_over_predicted() -> None:
     assert value(seen, f"{error}_count", target="home") == 3
     assert value(seen, f"{error}_sum", target="home") == pytest.approx(2 + 1 + 0.5)
     assert value(seen, f"{error}_bucket", target="home", le="1.0") == 2
+
+
+def test_a_prediction_that_had_a_wait_in_it_is_held_against_the_wait_too() -> None:
+    subject = readings()
+    receipt = _predicted(2000.0, ttft_s=0.5)
+    subject.settled(replace(receipt, flags=(waited_flag(target="home", waited_s=1.5),)))
+    assert value(scraped(subject), f"{names.TTFT_ERROR.name}_sum", target="home") == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("ms", "ttft_s"), [(None, 0.2), (0.0, 0.2), (100.0, None)])
