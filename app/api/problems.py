@@ -25,6 +25,8 @@ from app.domain.errors import (
     NoPlace,
     NoTarget,
     RateLimited,
+    RepeatReason,
+    RepeatRefused,
     RequestRejected,
     TargetFailure,
     Unauthenticated,
@@ -105,6 +107,8 @@ def problem_of(error: BreakevenError) -> Problem:
 
 def _spelled(error: BreakevenError) -> Problem:
     if isinstance(error, RequestRejected):
+        if isinstance(error, RepeatRefused):
+            return _repeated(error)
         return _limited(error) if isinstance(error, RateLimited) else _rejected(error)
     if isinstance(error, NoTarget):
         return _refused(error.refusal)
@@ -151,6 +155,16 @@ def _limited(error: RateLimited) -> Problem:
         wait_s = min(max(ceil(error.retry_after_s), RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
     body = error_body(message=str(error), kind="rate_limit_error", param=None, code="rate_limit_exceeded")
     return Problem(status=429, body=body, retry_after_s=wait_s, headers=tuple(headers))
+
+
+def _repeated(error: RepeatRefused) -> Problem:
+    """OpenAI's SDKs repeat every 409: that helps while the first request runs, and then gives its answer."""
+    body = error_body(message=str(error), kind="idempotency_error", param="idempotency-key", code=error.reason.value)
+    original = (b"x-breakeven-original-request", error.original.encode())
+    if error.reason is RepeatReason.IN_PROGRESS:
+        return Problem(status=409, body=body, retry_after_s=RETRY_AFTER_LEAST_S, headers=(original,))
+    status = 422 if error.reason is RepeatReason.ANOTHER_REQUEST else 409
+    return Problem(status=status, body=body, headers=(original, _NO_RETRY))
 
 
 def _refused(refusal: Refusal) -> Problem:

@@ -28,10 +28,12 @@ from app.bootstrap.serving import App, listening, run, serve, serve_in_processes
 from app.domain.errors import PolicyInvalid, SetupError
 from app.domain.target import Target
 from app.flows.budgets_watch import watch_budgets
+from app.flows.follow_server import follow_server
 from app.flows.gateway import Copy, Gateway
 from app.flows.policy_reload import PolicyKeeper
 from app.flows.prices import PricesInForce
 from app.flows.rates import keep_rates_fresh, refresh_rates
+from app.flows.repeats import Repeats
 from app.flows.shadow import send_copies
 from app.flows.ship import drain, ship
 from app.flows.watch_fleet import FleetWatch
@@ -53,6 +55,8 @@ from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.partitions import ensure_partitions
 from app.storage.price_book import PostgresPriceBook
 from app.storage.rates_book import PostgresRatesBook
+from app.storage.repeat_book import PostgresRepeatBook
+from app.storage.server_book import PostgresServerBook
 from app.storage.spend_book import PostgresSpendBook
 from app.storage.spool import Spool, SpoolLimits
 from app.system import RandomIds, SystemClock, jitter
@@ -66,6 +70,8 @@ LOG = logging.getLogger("breakeven")
 #: How long the last receipts may take on their way to Postgres at a stop; the rest waits in the spool.
 DRAIN_SHIPPING_S = 5.0
 PARTITIONS_EVERY_S = 86_400.0
+#: For idempotency keys, so that whoever sends many of them is in nobody else's way.
+REPEATS_CONNECTIONS = 2
 
 
 def serve_gateway(settings: Settings, *, workers: int = 1) -> None:
@@ -105,6 +111,8 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                     for work in (
                         ship(rooms.spool, rooms.ledger, listener=rooms.metrics, jitter=jitter),
                         *rooms.money.beside(),
+                        rooms.repeats.keep(jitter=jitter),
+                        follow_server(PostgresServerBook(rooms.database), rooms.spool, notice=LOG.warning),
                         *rooms.alerts.beside(rooms.gateway.policy),
                         *rooms.callers.beside(watcher=rooms.metrics, counter=rooms.gateway.fleet),
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
@@ -130,6 +138,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                     task.cancel()
             await rooms.callers.end(counter=rooms.gateway.fleet)
             await rooms.money.end()
+            await rooms.repeats.end()
             await drain(rooms.spool, rooms.ledger, within_s=DRAIN_SHIPPING_S, listener=rooms.metrics)
             await rooms.money.ended()
         LOG.info("gateway stopped", extra={"fields": {"pid": os.getpid()}})
@@ -140,6 +149,7 @@ class _Rooms:
     app: App
     gateway: Gateway
     money: Money
+    repeats: Repeats
     alerts: Alerts
     spool: Spool
     admission: Admission
@@ -175,7 +185,9 @@ async def _rooms(
         metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission, queues)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
-        our_money = money(database, spool, clock=clock, policy=policy)
+        repeat_book = PostgresRepeatBook(await stack.enter_async_context(_repeats_database(url)))
+        repeats = Repeats(repeat_book, holder=spool.home)
+        our_money = money(database, spool, clock=clock, policy=policy, close_too=repeat_book.close)
         gateway = Gateway(
             clock=clock,
             limits=calling.gate,
@@ -194,9 +206,10 @@ async def _rooms(
         )
         ledger = PostgresLedgerBook(database)
         yield _Rooms(
-            app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics)),
+            app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics, repeats)),
             gateway=gateway,
             money=our_money,
+            repeats=repeats,
             alerts=alerts(settings, database, client, clock=clock, meter=metrics.money),
             spool=spool,
             admission=admission,
@@ -259,7 +272,7 @@ def _spool(settings: Settings, clock: SystemClock) -> contextlib.AbstractAsyncCo
     return Spool.open(
         settings.spool_directory,
         durability=settings.durability,
-        limits=SpoolLimits(cap=settings.spool_cap_mib * MIB),
+        limits=SpoolLimits(cap=settings.spool_cap_mib * MIB, tail_s=settings.spool_tail_s),
         clock=clock,
         notice=LOG.warning,
     )
@@ -301,6 +314,7 @@ def _app(
     ledger: PostgresLedgerBook,
     spool: Spool,
     metrics: PrometheusReadings,
+    repeats: Repeats,
 ) -> HotRoutes:
     rest = cold_app(
         ColdRooms(
@@ -322,7 +336,12 @@ def _app(
         body_limit_bytes=settings.body_limit_mib * MIB,
         report_bug=_report_bug,
         refused=metrics.money.refused,
+        repeats=repeats,
     )
+
+
+def _repeats_database(url: str) -> Database:
+    return Database(url, application="breakeven gateway repeats", connections_most=REPEATS_CONNECTIONS)
 
 
 async def _keep_partitions(database: Database, clock: SystemClock) -> None:

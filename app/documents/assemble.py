@@ -31,6 +31,7 @@ from app.domain.pricing.price_list import DatedCard
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
 from app.domain.routing.policy import (
+    KeptAnswers,
     Policy,
     Preference,
     Recovery,
@@ -202,6 +203,7 @@ def _route(
         attempts=_USUAL.attempts if written.attempts is None else written.attempts,
         timeouts=_timeouts(written.timeouts),
         recovery=_USUAL.recovery if written.recovery is None else Recovery(written.recovery),
+        kept_answers=_USUAL.kept_answers if written.kept_answers is None else KeptAnswers(written.kept_answers),
         output_tokens_default=_output_default(written),
         output_tokens_most=written.output_tokens.most,
         reads_fleet=tuple(sorted({name for when in whens for name in when.reads_fleet})),

@@ -67,6 +67,8 @@ PROVIDER_URLS = {"openai": "https://api.openai.com/v1"}
 Can = Literal["chat", "completions", "json_schema", "tools", "images", "audio"]
 #: What becomes of a stream that breaks after its first byte.
 WrittenRecovery = Literal["error", "restart", "continue", "buffer"]
+#: What is kept for repeats of a request that came with an idempotency key.
+WrittenKeptAnswers = Literal["nothing", "whole", "all"]
 #: `none` is for a rule that does not want what `defaults` say.
 Affinity = Literal["session", "none"]
 PreferWord = Literal["listed", "cheapest", "fastest"]
@@ -309,6 +311,11 @@ _RECOVERY = (
     "anew, and has to reproduce what was sent. `continue`: another target goes on where it broke off."
 )
 
+_KEPT_ANSWERS = (
+    "Which answers are kept for 24 hours, sealed so that only their caller can read them, for a request that comes "
+    "again with the same Idempotency-Key. `nothing`; `whole`: those that are not streamed; `all`: streams too."
+)
+
 
 class WrittenModel(Written):
     """An entry of `models`: a name that callers may ask for, and the rules that choose a target."""
@@ -320,6 +327,7 @@ class WrittenModel(Written):
     attempts: Attempts | None = Field(default=None, description=_ATTEMPTS, examples=[3])
     timeouts: WrittenTimeouts = Field(default=WrittenTimeouts(), description=_TIMEOUTS, examples=[{"total_s": 300}])
     recovery: WrittenRecovery | None = Field(default=None, description=_RECOVERY, examples=["error"])
+    kept_answers: WrittenKeptAnswers | None = Field(default=None, description=_KEPT_ANSWERS, examples=["whole"])
     output_tokens: WrittenOutputTokens = Field(
         default=WrittenOutputTokens(), description=_OUTPUT_TOKENS, examples=[{"default": 1024, "most": 4096}]
     )
@@ -331,6 +339,7 @@ class WrittenDefaults(Written):
     attempts: Attempts | None = Field(default=None, description=_ATTEMPTS, examples=[3])
     timeouts: WrittenTimeouts = Field(default=WrittenTimeouts(), description=_TIMEOUTS, examples=[{"total_s": 300}])
     recovery: WrittenRecovery | None = Field(default=None, description=_RECOVERY, examples=["error"])
+    kept_answers: WrittenKeptAnswers | None = Field(default=None, description=_KEPT_ANSWERS, examples=["whole"])
     output_tokens: WrittenOutputTokens = Field(
         default=WrittenOutputTokens(), description=_OUTPUT_TOKENS, examples=[{"default": 1024, "most": 4096}]
     )

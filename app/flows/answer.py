@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.domain.errors import (
     CALLERS_FAULT,
+    NOT_TAKEN_ON,
     BadRequest,
     BreakevenError,
     CallerLeft,
@@ -16,6 +17,7 @@ from app.domain.errors import (
     RequestRejected,
     TargetFailure,
 )
+from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.routing.facts import RequestFacts
@@ -31,6 +33,8 @@ from app.flows.settle import settle, settle_without_waiting
 from app.flows.shadow import offer_copy
 from app.flows.stream import stream
 from app.ports import Opening, Reply
+
+_DID_NOT_BEGIN = frozenset(kind.value for kind in NOT_TAKEN_ON)
 
 
 async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
@@ -163,9 +167,14 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
     if ending.outcome is Outcome.ABANDONED:
         settle_without_waiting(receipt, gateway)
     else:
-        await settle(receipt, gateway)
+        try:
+            await settle(receipt, gateway)
+        except LedgerUnavailable as fault:
+            fault.executed = _executed(receipt)
+            raise
     if ending.error is not None:
         ending.error.decided = (receipt.decision.rule, receipt.policy_digest)
+        ending.error.executed = _executed(receipt)
         raise ending.error
     assert ending.visit is not None, "a complete answer was opened"
     if receipt.facts.stream and reply.begun:
@@ -177,6 +186,11 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
         await reply.end(ending.held)
     else:
         await reply.whole(opening, ending.held)
+
+
+def _executed(receipt: Receipt) -> bool:
+    """Has a target begun to work on it? To ask again is then to pay again."""
+    return any(attempt.fault not in _DID_NOT_BEGIN for attempt in receipt.attempts)
 
 
 def _opening(

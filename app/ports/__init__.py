@@ -56,6 +56,8 @@ class Opening:
     #: Known before the body for answers that were whole first; another stream's charge stands on its receipt.
     charge: Nanodollars | None = None
     rates: tuple[RateStanding, ...] = ()
+    #: The request that came with the same idempotency key before, and was interrupted with its process.
+    interrupted: str | None = None
 
 
 class Reply(Protocol):

@@ -56,6 +56,15 @@ class Recovery(StrEnum):
     BUFFER = "buffer"
 
 
+class KeptAnswers(StrEnum):
+    """Which answers are kept, sealed, for repeats of a request that came with an idempotency key."""
+
+    NOTHING = "nothing"
+    #: Those that are not streamed, and errors before a first byte.
+    WHOLE = "whole"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spill:
     """When a rule leaves its self-hosted targets for its managed ones, and for how much money at most."""
@@ -125,6 +134,7 @@ class Route:
     attempts: int = 3
     timeouts: Timeouts = Timeouts()
     recovery: Recovery = Recovery.ERROR
+    kept_answers: KeptAnswers = KeptAnswers.WHOLE
     #: Output tokens assumed for a price estimate when the caller names no cap.
     output_tokens_default: int = 1024
     #: The most output tokens a caller may ask for; None: the target's own limit.

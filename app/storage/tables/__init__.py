@@ -18,6 +18,7 @@ from app.storage.tables.receipts import (
     TOKENS_MOST,
     USAGE_SOURCES,
 )
+from app.storage.tables.repeats import REPEAT
 
 __all__ = [
     "ADJUSTMENT",
@@ -39,6 +40,7 @@ __all__ = [
     "RATE_CARD",
     "RATE_PROCESS",
     "RECEIPT",
+    "REPEAT",
     "SOURCES",
     "SUMS",
     "TEAM",
