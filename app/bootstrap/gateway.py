@@ -29,6 +29,7 @@ from app.domain.errors import PolicyInvalid, SetupError
 from app.domain.target import Target
 from app.flows.budgets_watch import watch_budgets
 from app.flows.gateway import Copy, Gateway
+from app.flows.keep_curves import CurveKeeper
 from app.flows.policy_reload import PolicyKeeper
 from app.flows.prices import PricesInForce
 from app.flows.rates import keep_rates_fresh, refresh_rates
@@ -47,6 +48,7 @@ from app.providers.engine_probe import HttpEngineProbe
 from app.providers.exchange import HttpClient
 from app.providers.openai_native import OpenAiProvider
 from app.settings import MIB, Settings
+from app.storage.curve_book import PostgresCurveBook
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.partitions import ensure_partitions
@@ -64,6 +66,8 @@ from app.telemetry.sink import LineSink
 LOG = logging.getLogger("breakeven")
 #: How long the last receipts may take on their way to Postgres at a stop; the rest waits in the spool.
 DRAIN_SHIPPING_S = 5.0
+#: How long what was learned of targets may take on its way there.
+LAST_CURVES_S = 2.0
 PARTITIONS_EVERY_S = 86_400.0
 
 
@@ -113,6 +117,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                         rooms.policy_keeper.keep(rooms.gateway.fleet),
                         watch_budgets(rooms.spend_book, rooms.gateway.budgets, rooms.gateway.policy, clock=clock),
                         rooms.fleet_watch.keep(),
+                        rooms.curves.keep(),
                         send_copies(rooms.gateway, ids=RandomIds(), report_bug=_report_bug),
                     )
                 ]
@@ -128,6 +133,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                 for task in beside:
                     task.cancel()
             await rooms.callers.end(counter=rooms.gateway.fleet)
+            await _last_curves(rooms.curves)
             await rooms.money.end()
             await drain(rooms.spool, rooms.ledger, within_s=DRAIN_SHIPPING_S, listener=rooms.metrics)
             await rooms.money.ended()
@@ -150,6 +156,7 @@ class _Rooms:
     metrics: PrometheusReadings
     policy_keeper: PolicyKeeper
     fleet_watch: FleetWatch
+    curves: CurveKeeper
 
 
 @contextlib.asynccontextmanager
@@ -165,7 +172,8 @@ async def _rooms(
         policy_log = PolicyLog()
         keeper = policy_keeper(settings, database, policy_log)
         policy = await open_policy(keeper)
-        await _first_look(calling, rates_book, fleet, policy)
+        curves = CurveKeeper(PostgresCurveBook(database), fleet, clock=clock, jitter=jitter)
+        await _first_look(calling, rates_book, fleet, policy, curves)
         spool = await stack.enter_async_context(_spool(settings, clock))
         client = seams.client()
         stack.push_async_callback(client.close)
@@ -205,6 +213,7 @@ async def _rooms(
             metrics=metrics,
             policy_keeper=keeper,
             fleet_watch=_fleet_watch(settings, client, fleet, policy, clock=clock),
+            curves=curves,
         )
 
 
@@ -320,13 +329,25 @@ async def _keep_partitions(database: Database, clock: SystemClock) -> None:
         await asyncio.sleep(PARTITIONS_EVERY_S)
 
 
-async def _first_look(calling: Callers, rates_book: PostgresRatesBook, fleet: Fleet, slot: PolicySlot) -> None:
-    """Know keys and prices before the first request. A gateway that knows no key would refuse everybody."""
+async def _first_look(
+    calling: Callers, rates_book: PostgresRatesBook, fleet: Fleet, slot: PolicySlot, curves: CurveKeeper
+) -> None:
+    """Know keys and prices before the first request, and how fast targets were. A gateway that knows no key would
+    refuse everybody; one that knows no curve learns it anew."""
     try:
         await calling.look()
         await refresh_rates(rates_book, fleet, slot)
     except BooksAway as fault:
         raise SetupError(str(fault)) from fault
+    with contextlib.suppress(BooksAway):
+        await curves.recall()
+
+
+async def _last_curves(curves: CurveKeeper) -> None:
+    """What was learned since the last time is for whoever starts next, if Postgres takes it at once."""
+    with contextlib.suppress(BooksAway, TimeoutError):
+        async with asyncio.timeout(LAST_CURVES_S):
+            await curves.offer()
 
 
 def _closed(settings: Settings, metrics: PrometheusReadings) -> str | None:

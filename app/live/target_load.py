@@ -87,6 +87,25 @@ class TargetLoad:
         self._in_flight_most = in_flight_most
         self._tells_load = tells_load
 
+    # ── what was learned ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def fit(self) -> CurveFit:
+        """What was seen so far."""
+        return self._fit
+
+    def recall(self, fit: CurveFit, *, at_s: float) -> bool:
+        """Take over what was seen elsewhere, if that is twice as much as was seen here. It predicts for as long as if
+        its last first token had come now."""
+        if fit.answers <= 2 * self._fit.answers:
+            return False
+        self._fit, self._curve, self._curve_until_s = fit, fit.curve, at_s + CURVE_KNOWN_S
+        return True
+
+    def forget_curve(self) -> None:
+        """It is another engine: what was seen of the one before is void."""
+        self._fit, self._curve, self._curve_until_s = CurveFit(), None, -inf
+
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def entered(self, meter: Meter, *, in_flight: int, prompt_tokens: int, streamed: bool, at_s: float) -> None:

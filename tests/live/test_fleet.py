@@ -12,7 +12,8 @@ from app.domain.pricing.self_host import MeasuredRates
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Circuit, Hosting, Machine
 from app.domain.usage import Usage
-from app.live.fleet import TTFT_KNOWN_S, TTFT_WEIGHT, Fleet
+from app.live.fleet import Fleet
+from app.live.target_place import TTFT_KNOWN_S, TTFT_WEIGHT
 from app.ports.ledger import Compared, TargetSent
 from tests.makers import CARD, a_policy, a_target
 
