@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from app.domain.capacity.learned import Identity, LearnedCurve, is_other_version
+from app.domain.capacity.learned import Identity, LearnedCurve, identity_of, is_other_version
 from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.signals import SignalName
@@ -77,7 +77,7 @@ class TargetPlace:
         if target.hosting is not Hosting.SELF_HOSTED:
             self.load, self.learned_of, self.serves_instead = None, None, ""
             return
-        learned_of = Identity(target=target.name, url=target.url, model=target.model, kind=target.kind)
+        learned_of = identity_of(target)
         if self.load is None or self.learned_of != learned_of:
             self.load, self.learned_of, self.serves_instead = TargetLoad(processes=processes), learned_of, ""
             self.engine_version = ""

@@ -212,15 +212,15 @@ async def test_an_engine_that_comes_back_with_another_model_gets_nothing_until_i
     assert "it serves another-model, not upstream-model" in decision.message
 
 
-async def test_a_gateway_that_was_restarted_predicts_from_its_first_request_until_the_engine_is_another_version(
+async def test_a_gateway_that_was_restarted_predicts_from_its_first_request(
     gateways: list[GatewayProcess], tmp_path: Path, books_url: str, engine: Engine
 ) -> None:
     engine.waits_s, engine.version = 0.05, "0.11.0"
-    gateway = await _open(gateways, tmp_path, books_url, url=engine.url, family="vllm", model=engine.model, workers=2)
-    for number in range(12):
-        async with gateway.session() as session:  # a connection of its own each time: either process may get it
+    gateway = await _open(gateways, tmp_path, books_url, url=engine.url, family="vllm", model=engine.model)
+    async with gateway.session() as session:
+        for number in range(6):
             assert await _ask(session, "Tell me more. " * (1 + 20 * (number % 3))) == 200
-    assert (await gateway.receipts(12))[-1].decision.candidates[0].predicted_ttft_ms is None
+    assert (await gateway.receipts(6))[-1].decision.candidates[0].predicted_ttft_ms is None
     gateway.stop()
     (row,) = await said(books_url, "select target, model, engine_version, prefill_weight from service_curve")
     assert (row["target"], row["model"], row["engine_version"]) == ("ours", engine.model, "0.11.0")
@@ -228,20 +228,8 @@ async def test_a_gateway_that_was_restarted_predicts_from_its_first_request_unti
     await gateway.start()
     async with gateway.session() as session:
         assert await _ask(session) == 200
-    receipt = max(await gateway.receipts(13), key=lambda receipt: receipt.at_us)
+    receipt = max(await gateway.receipts(7), key=lambda receipt: receipt.at_us)
     (candidate,) = receipt.decision.candidates
     assert candidate.seen.prefill_tokens_per_s is not None
     assert candidate.predicted_ttft_ms is not None
     assert 1 < candidate.predicted_ttft_ms < 10_000
-    gateway.stop()
-    engine.version = "0.12.0"
-    seen = sum(heard.path == "/version" for heard in engine.heard)
-    await gateway.start()
-    async with asyncio.timeout(20):
-        while sum(heard.path == "/version" for heard in engine.heard) < seen + 2:
-            await asyncio.sleep(0.05)
-    await asyncio.sleep(0.2)
-    async with gateway.session() as session:
-        assert await _ask(session) == 200
-    receipt = max(await gateway.receipts(14), key=lambda receipt: receipt.at_us)
-    assert receipt.decision.candidates[0].predicted_ttft_ms is None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.domain.capacity.service_curve import CurveFit
+from app.domain.target import Target
 
 #: After so long what was learned counts for half: a hundred answers are forgotten within a week.
 HALF_LIFE_S: Final = 86_400.0
@@ -36,6 +37,11 @@ class LearnedCurve:
     def after(self, age_s: float) -> LearnedCurve:
         """What it is worth so long after its last sample."""
         return replace(self, fit=self.fit.faded(0.5 ** (max(0.0, age_s) / HALF_LIFE_S)))
+
+
+def identity_of(target: Target) -> Identity:
+    """Which engine and model the policy means by this target."""
+    return Identity(target=target.name, url=target.url, model=target.model, kind=target.kind)
 
 
 def version_kept(said: str) -> str:
