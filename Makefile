@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench simulate faults lock clean install-worker install-dev
+.PHONY: help run test check bench bench-idle simulate faults lock clean install-worker install-dev
 SHELL = /bin/sh
 
 # Where the virtual environment is; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
@@ -13,7 +13,7 @@ python = "$(VENV)/bin/python"
 setup = VENV="$(VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: install-worker ## start everything here, show one real request, stay up until Ctrl-C
 	@exec $(python) -m app up $(ARGS)
@@ -32,6 +32,9 @@ check: install-dev ## everything that can be checked without running: lint, type
 
 bench: install-dev ## what a request and a streamed chunk cost the gateway, in CPU time
 	@$(python) -m tests.bench $(ARGS)
+
+bench-idle: install-dev ## 10,000 streams that say nothing: memory of each, all alive, all settled (STREAMS=10000)
+	@$(python) -m tests.bench.idle --streams $(or $(STREAMS),10000)
 
 simulate: install-dev ## budgets over several processes by seed: crashes, losses, delays (SEEDS=10000, or SEED=7 for one)
 	@$(python) -m tests.simulator --seeds $(or $(SEEDS),10000) $(if $(SEED),--seed $(SEED))
