@@ -46,7 +46,7 @@ class TargetPlace:
         self.in_flight = 0
         #: Of the requests in flight.
         self.meters: dict[Meter, None] = {}
-        #: When anything came from there last, of requests that are over.
+        #: When anything came from there last, of requests that are over, and for anybody as the engine tells.
         self.progressed_s = -inf
         self.rest = IN_SERVICE
         self.credential_present = True
