@@ -1,25 +1,27 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench bench-idle simulate faults lock clean install-worker install-dev
+.PHONY: help run test check bench bench-idle bench-spill simulate faults lock clean install-worker install-dev install-plot
 SHELL = /bin/sh
 
 # Where the virtual environment is; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
 VENV = .venv
 PYTHON =
 ARGS =
+# How many tests `make test` runs at once: as many as there are cores.
+JOBS = logical
 
 python = "$(VENV)/bin/python"
 setup = VENV="$(VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: install-worker ## start everything here, show one real request, stay up until Ctrl-C
 	@exec $(python) -m app up $(ARGS)
 
 test: install-dev ## the whole suite, on a real PostgreSQL and a real model
-	@$(python) -m pytest $(ARGS)
+	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: install-dev ## everything that can be checked without running: lint, types, layers, house rules, deployment files
 	$(python) -m ruff check .
@@ -35,6 +37,9 @@ bench: install-dev ## what a request and a streamed chunk cost the gateway, in C
 
 bench-idle: install-dev ## 10,000 streams that say nothing: memory of each, all alive, all settled (STREAMS=10000)
 	@$(python) -m tests.bench.idle --streams $(or $(STREAMS),10000)
+
+bench-spill: install-plot ## first tokens and the hosted share against load, by how a policy spills; draws spill.png (20 min)
+	@$(python) -m tests.bench.spill $(ARGS)
 
 simulate: install-dev ## budgets over several processes by seed: crashes, losses, delays (SEEDS=10000, or SEED=7 for one)
 	@$(python) -m tests.simulator --seeds $(or $(SEEDS),10000) $(if $(SEED),--seed $(SEED))
@@ -54,3 +59,6 @@ install-worker:
 
 install-dev:
 	@$(setup) dev
+
+install-plot:
+	@$(setup) plot

