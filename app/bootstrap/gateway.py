@@ -37,6 +37,7 @@ from app.flows.shadow import send_copies
 from app.flows.ship import drain, ship
 from app.flows.watch_fleet import FleetWatch
 from app.live.admission import Admission
+from app.live.books_seen import BooksSeen
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
@@ -106,10 +107,10 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                 beside = [
                     group.create_task(work)
                     for work in (
-                        ship(rooms.spool, rooms.ledger, listener=rooms.metrics, jitter=jitter),
+                        ship(rooms.spool, rooms.ledger, listener=rooms.books, jitter=jitter),
                         *rooms.money.beside(),
                         *rooms.alerts.beside(rooms.gateway.policy),
-                        *rooms.callers.beside(watcher=rooms.metrics, counter=rooms.gateway.fleet),
+                        *rooms.callers.beside(watcher=rooms.books, counter=rooms.gateway.fleet),
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
                         _prices_in_force(rooms, clock).keep(),
                         _keep_partitions(rooms.database, clock),
@@ -135,7 +136,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
             await rooms.callers.end(counter=rooms.gateway.fleet)
             await _last_curves(rooms.curves)
             await rooms.money.end()
-            await drain(rooms.spool, rooms.ledger, within_s=DRAIN_SHIPPING_S, listener=rooms.metrics)
+            await drain(rooms.spool, rooms.ledger, within_s=DRAIN_SHIPPING_S, listener=rooms.books)
             await rooms.money.ended()
         LOG.info("gateway stopped", extra={"fields": {"pid": os.getpid()}})
 
@@ -157,6 +158,7 @@ class _Rooms:
     policy_keeper: PolicyKeeper
     fleet_watch: FleetWatch
     curves: CurveKeeper
+    books: BooksSeen
 
 
 @contextlib.asynccontextmanager
@@ -178,7 +180,8 @@ async def _rooms(
         client = seams.client()
         stack.push_async_callback(client.close)
         shadows: Shadows[Copy] = Shadows()
-        metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission)
+        books = BooksSeen()
+        metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission, books)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
         our_money = money(database, spool, clock=clock, policy=policy)
@@ -195,11 +198,11 @@ async def _rooms(
             status_of=status_of,
             shadows=shadows,
             retries=retries,
-            closed=lambda: _closed(settings, metrics),
+            closed=lambda: _closed(settings, books),
         )
         ledger = PostgresLedgerBook(database)
         yield _Rooms(
-            app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics)),
+            app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics, books)),
             gateway=gateway,
             money=our_money,
             alerts=alerts(settings, database, client, clock=clock, meter=metrics.money),
@@ -214,6 +217,7 @@ async def _rooms(
             policy_keeper=keeper,
             fleet_watch=_fleet_watch(settings, client, fleet, policy, clock=clock),
             curves=curves,
+            books=books,
         )
 
 
@@ -271,11 +275,14 @@ def _metrics(
     shadows: Shadows[Copy],
     retries: RetryBudget,
     admission: Admission,
+    books: BooksSeen,
 ) -> PrometheusReadings:
     return PrometheusReadings(
         Gauges(
             policy_digest=lambda: policy.current.digest,
             policy_refused=lambda: policy.status.refused is not None or policy.status.pin_refused is not None,
+            postgres_up=lambda: books.are_there,
+            shipped=lambda: books.booked,
             in_flight=fleet.in_flight,
             resting=fleet.resting,
             retries_refused=lambda: retries.refused,
@@ -297,6 +304,7 @@ def _app(
     ledger: PostgresLedgerBook,
     spool: Spool,
     metrics: PrometheusReadings,
+    books: BooksSeen,
 ) -> HotRoutes:
     rest = cold_app(
         ColdRooms(
@@ -305,7 +313,7 @@ def _app(
             ledger=ledger,
             clock=gateway.clock,
             ids=RandomIds(),
-            readiness=lambda: _readiness(settings, spool, metrics, gateway.policy, admission),
+            readiness=lambda: _readiness(settings, spool, books, gateway.policy, admission),
             report_bug=_report_bug,
         )
     )
@@ -350,23 +358,23 @@ async def _last_curves(curves: CurveKeeper) -> None:
             await curves.offer()
 
 
-def _closed(settings: Settings, metrics: PrometheusReadings) -> str | None:
+def _closed(settings: Settings, books: BooksSeen) -> str | None:
     """Why nobody is served; None: requests are."""
-    if settings.on_ledger_down == "spool" or metrics.postgres_up is not False:
+    if settings.on_ledger_down == "spool" or books.are_there is not False:
         return None
     return "Postgres is away, and BREAKEVEN_ON_LEDGER_DOWN is refuse: try again when it is back"
 
 
 def _readiness(
-    settings: Settings, spool: Spool, metrics: PrometheusReadings, policy: PolicySlot, admission: Admission
+    settings: Settings, spool: Spool, books: BooksSeen, policy: PolicySlot, admission: Admission
 ) -> Readiness:
     refusing: dict[str, str] = {} if spool.trouble is None else {"spool": spool.trouble}
     if admission.stopping:
         refusing["process"] = "it was told to stop, and ends once what it answers now is answered"
     warnings: dict[str, str] = {}
-    if (reason := _closed(settings, metrics)) is not None:
+    if (reason := _closed(settings, books)) is not None:
         refusing["postgres"] = reason
-    elif metrics.postgres_up is False:
+    elif books.are_there is False:
         warnings["postgres"] = f"it is away; {spool.depth} receipts wait in the spool, and requests are still served"
     if (edited := policy.status.warning()) is not None:
         warnings["policy"] = edited
