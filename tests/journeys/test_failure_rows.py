@@ -53,7 +53,7 @@ CAP = 50
 #: What the gateway takes on at once.
 AT_ONCE_MOST = 50
 #: Nobody waits longer than this for what is to come at once; the machine is shared.
-AT_ONCE_S = 5.0
+AT_ONCE_S = 8.0
 
 
 @dataclass(frozen=True, slots=True)
