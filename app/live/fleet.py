@@ -161,7 +161,8 @@ class Fleet:
         """An engine told its load, while at most `ours` requests of this process were there."""
         place = self._places.get(target)
         if place is not None and place.load is not None:
-            place.progressed_s = max(place.progressed_s, place.load.polled(signals, ours=ours))
+            since_s = place.load.polled(signals, ours=ours, teaches=not place.serves_instead)
+            place.progressed_s = max(place.progressed_s, since_s)
             self._changed.add(target)
             self._due_s = min(self._due_s, place.load.changes_after_s(at_s=signals.at_s))
 

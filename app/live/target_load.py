@@ -164,8 +164,9 @@ class TargetLoad:
 
     # ── the engine's word ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def polled(self, signals: EngineSignals, *, ours: int) -> float:
+    def polled(self, signals: EngineSignals, *, ours: int, teaches: bool = True) -> float:
         """The engine told its load, of which at most `ours` requests are ours. One that told nothing only grows old.
+        `teaches`: it serves the model whose speed is learned.
 
         Since when tokens have come there for somebody, whoever that is; minus infinity: none, or it does not tell."""
         numbers = dict(signals.numbers)
@@ -178,7 +179,8 @@ class TargetLoad:
         if not self._is_known(signals.at_s):
             self._totals.clear()
         self._totals.append((ours, max(total, ours)))
-        self._saw_steps(numbers)
+        if teaches:
+            self._saw_steps(numbers)
         self._numbers, self._read_s = numbers, signals.at_s
         return before_s if progressed and before_s is not None else -inf
 

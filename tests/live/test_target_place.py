@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.capacity.learned import HALF_LIFE_S, LearnedCurve
 from app.domain.metering.meter import Meter
+from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Hosting, Target, TargetSeen
 from app.domain.usage import Usage
 from app.live.fleet import Fleet
@@ -141,6 +142,20 @@ def test_what_another_model_at_that_address_does_is_not_kept() -> None:
     assert fleet.learned() == []
     fleet.serves("home", instead="")
     assert [curve.of.model for curve in fleet.learned()] == [HOME.model]
+
+
+@pytest.mark.parametrize("instead", ["", "llama"])
+def test_another_model_at_that_address_teaches_nothing_of_the_one_that_is_meant(instead: str) -> None:
+    fleet = _known()
+    (before,) = fleet.learned()
+    fleet.serves("home", instead=instead)
+    for at_s in (1, 2, 3):
+        counters = {SignalName.ITL_COUNT: 100.0 * at_s, SignalName.ITL_SUM_S: 90.0 * at_s}
+        signals = EngineSignals(at_s=at_s, numbers={SignalName.RUNNING: 4.0, **counters}, missing={})
+        fleet.polled("home", signals, ours=0)
+    fleet.serves("home", instead="")
+    (after,) = fleet.learned()
+    assert (after.fit == before.fit) is bool(instead)
 
 
 def test_a_target_that_the_policy_dropped_is_not_kept_while_its_last_requests_run() -> None:
