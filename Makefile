@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench bench-spill simulate faults lock clean install-worker install-dev install-plot
+.PHONY: help run test check bench bench-idle bench-spill simulate faults lock clean install-worker install-dev install-plot
 SHELL = /bin/sh
 
 # Where the virtual environment is; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
@@ -15,7 +15,7 @@ python = "$(VENV)/bin/python"
 setup = VENV="$(VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: install-worker ## start everything here, show one real request, stay up until Ctrl-C
 	@exec $(python) -m app up $(ARGS)
@@ -34,6 +34,9 @@ check: install-dev ## everything that can be checked without running: lint, type
 
 bench: install-dev ## what a request and a streamed chunk cost the gateway, in CPU time
 	@$(python) -m tests.bench $(ARGS)
+
+bench-idle: install-dev ## 10,000 streams that say nothing: memory of each, all alive, all settled (STREAMS=10000)
+	@$(python) -m tests.bench.idle --streams $(or $(STREAMS),10000)
 
 bench-spill: install-plot ## first tokens and the hosted share against load, by how a policy spills; draws spill.png (20 min)
 	@$(python) -m tests.bench.spill $(ARGS)

@@ -30,6 +30,7 @@ from app.domain.target import Target
 from app.flows.budgets_watch import watch_budgets
 from app.flows.follow_server import follow_server
 from app.flows.gateway import Copy, Gateway
+from app.flows.keep_curves import CurveKeeper
 from app.flows.policy_reload import PolicyKeeper
 from app.flows.prices import PricesInForce
 from app.flows.rates import keep_rates_fresh, refresh_rates
@@ -38,6 +39,7 @@ from app.flows.shadow import send_copies
 from app.flows.ship import drain, ship
 from app.flows.watch_fleet import FleetWatch
 from app.live.admission import Admission
+from app.live.books_seen import BooksSeen
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
 from app.live.queues import Queues
@@ -50,6 +52,7 @@ from app.providers.engine_probe import HttpEngineProbe
 from app.providers.exchange import HttpClient
 from app.providers.openai_native import OpenAiProvider
 from app.settings import MIB, Settings
+from app.storage.curve_book import PostgresCurveBook
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.partitions import ensure_partitions
@@ -69,6 +72,8 @@ from app.telemetry.sink import LineSink
 LOG = logging.getLogger("breakeven")
 #: How long the last receipts may take on their way to Postgres at a stop; the rest waits in the spool.
 DRAIN_SHIPPING_S = 5.0
+#: How long what was learned of targets may take on its way there.
+LAST_CURVES_S = 2.0
 PARTITIONS_EVERY_S = 86_400.0
 #: For idempotency keys, so that whoever sends many of them is in nobody else's way.
 REPEATS_CONNECTIONS = 2
@@ -109,12 +114,12 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                 beside = [
                     group.create_task(work)
                     for work in (
-                        ship(rooms.spool, rooms.ledger, listener=rooms.metrics, jitter=jitter),
+                        ship(rooms.spool, rooms.ledger, listener=rooms.books, jitter=jitter),
                         *rooms.money.beside(),
                         rooms.repeats.keep(jitter=jitter),
                         follow_server(PostgresServerBook(rooms.database), rooms.spool, notice=LOG.warning),
                         *rooms.alerts.beside(rooms.gateway.policy),
-                        *rooms.callers.beside(watcher=rooms.metrics, counter=rooms.gateway.fleet),
+                        *rooms.callers.beside(watcher=rooms.books, counter=rooms.gateway.fleet),
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
                         _prices_in_force(rooms, clock).keep(),
                         _keep_partitions(rooms.database, clock),
@@ -122,6 +127,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                         rooms.policy_keeper.keep(rooms.gateway.fleet),
                         watch_budgets(rooms.spend_book, rooms.gateway.budgets, rooms.gateway.policy, clock=clock),
                         rooms.fleet_watch.keep(),
+                        rooms.curves.keep(),
                         send_copies(rooms.gateway, ids=RandomIds(), report_bug=_report_bug),
                     )
                 ]
@@ -137,9 +143,10 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                 for task in beside:
                     task.cancel()
             await rooms.callers.end(counter=rooms.gateway.fleet)
+            await _last_curves(rooms.curves)
             await rooms.money.end()
             await rooms.repeats.end()
-            await drain(rooms.spool, rooms.ledger, within_s=DRAIN_SHIPPING_S, listener=rooms.metrics)
+            await drain(rooms.spool, rooms.ledger, within_s=DRAIN_SHIPPING_S, listener=rooms.books)
             await rooms.money.ended()
         LOG.info("gateway stopped", extra={"fields": {"pid": os.getpid()}})
 
@@ -161,6 +168,8 @@ class _Rooms:
     metrics: PrometheusReadings
     policy_keeper: PolicyKeeper
     fleet_watch: FleetWatch
+    curves: CurveKeeper
+    books: BooksSeen
 
 
 @contextlib.asynccontextmanager
@@ -176,13 +185,14 @@ async def _rooms(
         policy_log = PolicyLog()
         keeper = policy_keeper(settings, database, policy_log)
         policy = await open_policy(keeper)
-        await _first_look(calling, rates_book, fleet, policy)
+        curves = CurveKeeper(PostgresCurveBook(database), fleet, clock=clock, jitter=jitter)
+        await _first_look(calling, rates_book, fleet, policy, curves)
         spool = await stack.enter_async_context(_spool(settings, clock))
         client = seams.client()
         stack.push_async_callback(client.close)
         shadows: Shadows[Copy] = Shadows()
-        queues = Queues()
-        metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission, queues)
+        queues, books = Queues(), BooksSeen()
+        metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission, queues, books)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
         repeat_book = PostgresRepeatBook(await stack.enter_async_context(_repeats_database(url)))
@@ -202,11 +212,11 @@ async def _rooms(
             shadows=shadows,
             retries=retries,
             queues=queues,
-            closed=lambda: _closed(settings, metrics),
+            closed=lambda: _closed(settings, books),
         )
         ledger = PostgresLedgerBook(database)
         yield _Rooms(
-            app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics, repeats)),
+            app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics, books, repeats)),
             gateway=gateway,
             money=our_money,
             repeats=repeats,
@@ -221,6 +231,8 @@ async def _rooms(
             metrics=metrics,
             policy_keeper=keeper,
             fleet_watch=_fleet_watch(settings, client, fleet, policy, clock=clock),
+            curves=curves,
+            books=books,
         )
 
 
@@ -287,11 +299,14 @@ def _metrics(
     retries: RetryBudget,
     admission: Admission,
     queues: Queues,
+    books: BooksSeen,
 ) -> PrometheusReadings:
     return PrometheusReadings(
         Gauges(
             policy_digest=lambda: policy.current.digest,
             policy_refused=lambda: policy.status.refused is not None or policy.status.pin_refused is not None,
+            postgres_up=lambda: books.are_there,
+            shipped=lambda: books.booked,
             in_flight=fleet.in_flight,
             resting=fleet.resting,
             queued=queues.lengths,
@@ -314,6 +329,7 @@ def _app(
     ledger: PostgresLedgerBook,
     spool: Spool,
     metrics: PrometheusReadings,
+    books: BooksSeen,
     repeats: Repeats,
 ) -> HotRoutes:
     rest = cold_app(
@@ -323,7 +339,7 @@ def _app(
             ledger=ledger,
             clock=gateway.clock,
             ids=RandomIds(),
-            readiness=lambda: _readiness(settings, spool, metrics, gateway.policy, admission),
+            readiness=lambda: _readiness(settings, spool, books, gateway.policy, admission),
             report_bug=_report_bug,
         )
     )
@@ -352,32 +368,44 @@ async def _keep_partitions(database: Database, clock: SystemClock) -> None:
         await asyncio.sleep(PARTITIONS_EVERY_S)
 
 
-async def _first_look(calling: Callers, rates_book: PostgresRatesBook, fleet: Fleet, slot: PolicySlot) -> None:
-    """Know keys and prices before the first request. A gateway that knows no key would refuse everybody."""
+async def _first_look(
+    calling: Callers, rates_book: PostgresRatesBook, fleet: Fleet, slot: PolicySlot, curves: CurveKeeper
+) -> None:
+    """Know keys and prices before the first request, and how fast targets were. A gateway that knows no key would
+    refuse everybody; one that knows no curve learns it anew."""
     try:
         await calling.look()
         await refresh_rates(rates_book, fleet, slot)
     except BooksAway as fault:
         raise SetupError(str(fault)) from fault
+    with contextlib.suppress(BooksAway):
+        await curves.recall()
 
 
-def _closed(settings: Settings, metrics: PrometheusReadings) -> str | None:
+async def _last_curves(curves: CurveKeeper) -> None:
+    """What was learned since the last time is for whoever starts next, if Postgres takes it at once."""
+    with contextlib.suppress(BooksAway, TimeoutError):
+        async with asyncio.timeout(LAST_CURVES_S):
+            await curves.offer()
+
+
+def _closed(settings: Settings, books: BooksSeen) -> str | None:
     """Why nobody is served; None: requests are."""
-    if settings.on_ledger_down == "spool" or metrics.postgres_up is not False:
+    if settings.on_ledger_down == "spool" or books.are_there is not False:
         return None
     return "Postgres is away, and BREAKEVEN_ON_LEDGER_DOWN is refuse: try again when it is back"
 
 
 def _readiness(
-    settings: Settings, spool: Spool, metrics: PrometheusReadings, policy: PolicySlot, admission: Admission
+    settings: Settings, spool: Spool, books: BooksSeen, policy: PolicySlot, admission: Admission
 ) -> Readiness:
     refusing: dict[str, str] = {} if spool.trouble is None else {"spool": spool.trouble}
     if admission.stopping:
         refusing["process"] = "it was told to stop, and ends once what it answers now is answered"
     warnings: dict[str, str] = {}
-    if (reason := _closed(settings, metrics)) is not None:
+    if (reason := _closed(settings, books)) is not None:
         refusing["postgres"] = reason
-    elif metrics.postgres_up is False:
+    elif books.are_there is False:
         warnings["postgres"] = f"it is away; {spool.depth} receipts wait in the spool, and requests are still served"
     if (edited := policy.status.warning()) is not None:
         warnings["policy"] = edited

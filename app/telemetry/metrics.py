@@ -37,6 +37,9 @@ class Gauges:
 
     policy_digest: Callable[[], str]
     policy_refused: Callable[[], bool] = lambda: False
+    shipped: Callable[[], int] = lambda: 0
+    #: None: nobody has asked it yet.
+    postgres_up: Callable[[], bool | None] = lambda: None
     in_flight: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
     resting: Callable[[], Mapping[str, bool]] = lambda: _NONE_RESTING
     queued: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
@@ -50,8 +53,8 @@ class Gauges:
 
 
 class PrometheusReadings:
-    """ports.Readings, and the listener of all who know whether Postgres is there. One instance a process; belongs to
-    the thread of its event loop. No registry is shared with anybody."""
+    """ports.Readings, and who is told of what no receipt says. One instance a process; belongs to the thread of its
+    event loop. No registry is shared with anybody."""
 
     def __init__(self, gauges: Gauges, *, most_series: int = MOST_SERIES) -> None:
         #: What budgets and limits did; told by those who know.
@@ -64,17 +67,10 @@ class PrometheusReadings:
         self._ttft_errors: dict[str, Histogram] = {}
         self._queue = QueueMeter(most_targets=most_series)
         self._loop_lag = Histogram(names.LOOP_LAG.buckets)
-        self._shipped = 0
         self._copies: dict[str, int] = {}
         self._reloads = {"accepted": 0, "refused": 0}
-        self._postgres_up: bool | None = None
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
-
-    @property
-    def postgres_up(self) -> bool | None:
-        """Whether Postgres answered when last asked; None before anybody asked."""
-        return self._postgres_up
 
     def dispatched(self, *, target: str) -> None:
         """An attempt began at this target."""
@@ -109,19 +105,6 @@ class PrometheusReadings:
     def policy_edited(self, *, accepted: bool) -> None:
         """An edit of the policy was swapped in, or refused."""
         self._reloads["accepted" if accepted else "refused"] += 1
-
-    def books_answered(self) -> None:
-        """Postgres answered."""
-        self._postgres_up = True
-
-    def books_away(self) -> None:
-        """Postgres did not answer."""
-        self._postgres_up = False
-
-    def shipped(self, count: int) -> None:
-        """So many receipts were booked."""
-        self._shipped += count
-        self._postgres_up = True
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format (`exposition.CONTENT_TYPE`)."""
@@ -187,9 +170,9 @@ class PrometheusReadings:
         yield from numbers(names.SPOOL_DEPTH, [("", gauges.spool_depth())])
         yield from numbers(names.SPOOL_REFUSING, [("", int(gauges.spool_refusing()))])
         yield from numbers(names.SPOOL_QUARANTINED, [("", gauges.spool_quarantined())])
-        yield from numbers(names.SHIPPED, [("", self._shipped)])
-        if self._postgres_up is not None:
-            yield from numbers(names.POSTGRES_UP, [("", int(self._postgres_up))])
+        yield from numbers(names.SHIPPED, [("", self._gauges.shipped())])
+        if (is_up := self._gauges.postgres_up()) is not None:
+            yield from numbers(names.POSTGRES_UP, [("", int(is_up))])
         yield from numbers(names.POLICY, [(label_text(names.POLICY.labels, (gauges.policy_digest(),)), 1)])
         reloads = self._reloads.items()
         yield from numbers(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome

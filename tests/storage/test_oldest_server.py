@@ -14,6 +14,7 @@ from app.flows.month_close import close_month, verify_months
 from app.ports.repeats import Earlier, Mine
 from app.storage.adjustment_book import PostgresAdjustmentBook
 from app.storage.budget_book import PostgresBudgetBook
+from app.storage.curve_book import PostgresCurveBook
 from app.storage.embedded import EmbeddedPostgres
 from app.storage.embedded_binaries import system_binaries
 from app.storage.engine import Database
@@ -31,6 +32,7 @@ from app.storage.server_book import PostgresServerBook
 from tests.makers import NOON, a_receipt
 from tests.ports.adjustment_book_suite import a_correction
 from tests.ports.budget_book_suite import a_budget, told, wanting
+from tests.ports.curve_book_suite import learned
 from tests.ports.key_book_suite import a_record
 from tests.ports.policy_history_suite import a_pin, a_revision
 from tests.ports.rates_book_suite import rates
@@ -74,6 +76,10 @@ async def test_every_book_works_on_the_systems_own_server(systems_own: EmbeddedP
         assert await keys.all() == (a_record(),)
         await speeds.remember(rates())
         assert await speeds.newest() == (rates(),)
+        curves = PostgresCurveBook(database)
+        for answers in (9, 5):
+            await curves.keep([learned(answers=answers)])
+        assert [each.curve for each in await curves.kept()] == [learned(answers=9)]
         history = PostgresPolicyHistory(database)
         assert [await history.remember(a_revision()) for _ in range(2)] == [True, False]
         await history.pin(a_pin())

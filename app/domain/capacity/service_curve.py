@@ -135,6 +135,17 @@ class CurveFit:
         prefill = self.prefill.saw(x=tokens, y=in_prefill_s)
         return CurveFit(steps=self.steps, prefill=prefill, output_tokens=self.output_tokens)
 
+    def faded(self, share: float) -> CurveFit:
+        """With samples that count only for so much of what they did."""
+        return CurveFit(
+            steps=self.steps.faded(share), prefill=self.prefill.faded(share), output_tokens=self.output_tokens
+        )
+
+    @property
+    def answers(self) -> float:
+        """How many first tokens it rests on, of which older ones count for less."""
+        return self.prefill.weight
+
     @property
     def curve(self) -> ServiceCurve | None:
         """None: too little was seen to predict anything."""
