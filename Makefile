@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test test-vllm check bench bench-spill simulate faults lock clean install-worker install-dev install-plot
+.PHONY: help run test test-vllm check bench bench-idle bench-spill simulate faults lock clean install-worker install-dev install-plot
 SHELL = /bin/sh
 
 # Where the virtual environments are, the second for vLLM alone; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
@@ -36,10 +36,13 @@ check: install-dev ## everything that can be checked without running: lint, type
 	"$(VENV)/bin/lint-imports"
 	$(python) -m yamllint --strict .
 	@for script in deploy/*.sh deploy/locks/*.sh .ci/run; do sh -n "$$script" || exit 1; done
-	$(python) -m pytest -q tests/house tests/deploy
+	$(python) -m pytest -q --numprocesses $(JOBS) tests/house tests/deploy
 
 bench: install-dev ## what a request and a streamed chunk cost the gateway, in CPU time
 	@$(python) -m tests.bench $(ARGS)
+
+bench-idle: install-dev ## 10,000 streams that say nothing: memory of each, all alive, all settled (STREAMS=10000)
+	@$(python) -m tests.bench.idle --streams $(or $(STREAMS),10000)
 
 bench-spill: install-plot ## first tokens and the hosted share against load, by how a policy spills; draws spill.png (20 min)
 	@$(python) -m tests.bench.spill $(ARGS)

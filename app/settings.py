@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     #: With Postgres away, `spool` serves while the spool and the leases of budgets last; `refuse` serves nobody.
     on_ledger_down: Literal["spool", "refuse"] = "spool"
     spool_cap_mib: int = Field(default=1024, ge=8)
+    #: Longer than a standby may lag behind: what was shipped is kept so long, for the case that one takes over.
+    spool_tail_s: float = Field(default=60.0, ge=0)
     body_limit_mib: int = Field(default=16, ge=1, le=1024)
     #: How long a stopping gateway waits for running answers.
     drain_s: float = Field(default=30.0, ge=0)

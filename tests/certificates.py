@@ -17,5 +17,10 @@ ROOTS_FILE = _HERE / "ca.pem"
 def serving(name: str) -> ssl.SSLContext:
     """What a server needs to show this certificate."""
     shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    shown.load_cert_chain(_HERE / f"{name}.pem")
+    show(shown, name)
     return shown
+
+
+def show(shown: ssl.SSLContext, name: str) -> None:
+    """From now on a server shows this one, as after a renewal."""
+    shown.load_cert_chain(_HERE / f"{name}.pem")

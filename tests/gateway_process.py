@@ -49,6 +49,8 @@ class GatewayProcess:
     environment: Mapping[str, str] = field(default_factory=dict)
     workers: int = 1
     key: str = ""
+    #: The checkout whose code it runs.
+    root: Path = ROOT
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -109,7 +111,7 @@ class GatewayProcess:
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app", "gateway", "--workers", str(self.workers)],
-                cwd=ROOT,
+                cwd=self.root,
                 env=environment,
                 stdout=out,
                 stderr=out,

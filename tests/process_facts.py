@@ -18,6 +18,16 @@ class ProcessFacts:
         return self._pages()[1] * os.sysconf("SC_PAGE_SIZE")
 
     @property
+    def peak_resident_bytes(self) -> int:
+        """The most since it began, or since `forget_peak`."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+        return 1024 * int(peak)
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    @property
     def address_space_bytes(self) -> int:
         return self._pages()[0] * os.sysconf("SC_PAGE_SIZE")
 

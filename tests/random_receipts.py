@@ -18,7 +18,7 @@ from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.facts import Endpoint, RequestFacts
 from app.domain.routing.plan import NOTHING_ELSE, Candidate, Plan, Refusal, RefusalReason, Witness
 from app.domain.routing.policy import Preference
-from app.domain.target import Circuit, Hosting, TargetSeen
+from app.domain.target import Circuit, Hosting, QueueSeen, TargetSeen
 from app.domain.usage import Usage, UsageSource
 from tests.makers import NOON
 
@@ -72,6 +72,9 @@ seen = st.builds(
     age_s=measured,
     requests_left=st.none() | st.integers(0, 10**6),
     tokens_left=st.none() | st.integers(0, 10**12),
+    queue=st.sampled_from(
+        [None, QueueSeen(waiting=9, ahead=3), QueueSeen(waiting=1, ahead=0, predicted_wait_ms=1e-9, is_full=True)]
+    ),
 )
 budgets = st.builds(
     BudgetSeen,

@@ -1,4 +1,4 @@
-"""A standby of a test's own server: it copies every commit before that is answered, and can take the server's place."""
+"""A standby of a test's own server: it copies every commit, before that is answered or later, and can take over."""
 
 from __future__ import annotations
 
@@ -37,6 +37,14 @@ class Standby:
         """It is the primary from now on, and waits for nobody's copy."""
         await self.tool("pg_ctl", "promote", "-w", "-D", str(self.data))
 
+    async def falls_behind(self) -> None:
+        """From now on it gets nothing more; returns when its primary knows that too."""
+        await said(self.url, "alter system set primary_conninfo = ''")
+        await said(self.url, "select pg_reload_conf()")
+        async with asyncio.timeout(TOOL_S):
+            while await said(self.primary_url, "select from pg_stat_replication"):
+                await asyncio.sleep(POLL_S)
+
     async def tool(self, name: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs as the server's user. Raises RuntimeError with what it says."""
         log = self.data.with_suffix(".log")
@@ -52,8 +60,9 @@ class Standby:
 
 
 @contextlib.asynccontextmanager
-async def standby_of(own: OwnServer, database: str) -> AsyncIterator[Standby]:
-    """Copy the server, start the copy behind it, and let no commit be answered before the copy has it too."""
+async def standby_of(own: OwnServer, database: str, *, synchronous: bool = True) -> AsyncIterator[Standby]:
+    """Copy the server, start the copy behind it, and (`synchronous`) let no commit be answered before the copy has it
+    too."""
     home = home_of(own.base, state_root=own.state_root)
     binaries, _ = usable_binaries(chosen_binaries(), owner=home.owner, state_root=own.state_root)
     url = own.server.url(database)
@@ -71,10 +80,12 @@ async def standby_of(own: OwnServer, database: str) -> AsyncIterator[Standby]:
     options = " ".join(f"-c {name}={setting or chr(39) * 2}" for name, setting in settings.items())
     await standby.tool("pg_ctl", "start", "-w", "-D", str(data), "-o", options)
     try:
-        await said(url, "alter system set synchronous_standby_names = '*'")
-        await said(url, "select pg_reload_conf()")
+        if synchronous:
+            await said(url, "alter system set synchronous_standby_names = '*'")
+            await said(url, "select pg_reload_conf()")
+        wanted = "sync" if synchronous else "async"
         async with asyncio.timeout(TOOL_S):
-            while not await said(url, "select 1 from pg_stat_replication where sync_state = 'sync'"):
+            while not await said(url, "select from pg_stat_replication where sync_state = $1", wanted):
                 await asyncio.sleep(POLL_S)
         yield standby
     finally:

@@ -16,13 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.exchange import AsgiExchange, Exchange
 from app.api.labels import read_labels
 from app.api.problems import UNKNOWN, Problem, problem_of
+from app.api.repeats import KeptReply, read_repeat, reply_once
 from app.api.reply import Heads, HttpReply
 from app.api.wire.openai import NO_LABELS, Labels, error_event, read_chat, read_completion, read_fields
 from app.domain.caller import Caller
-from app.domain.errors import BodyTooLarge, BodyTooLate, BreakevenError, CallerLeft, GatewayBusy
+from app.domain.errors import BodyTooLarge, BodyTooLate, BreakevenError, CallerLeft, GatewayBusy, LedgerUnavailable
 from app.domain.routing.facts import RequestFacts
 from app.flows.answer import answer
 from app.flows.gateway import Asked, Gateway
+from app.flows.repeats import Repeats
 from app.live.admission import Admission
 from app.live.keys import KnownKeys
 from app.ports import Ids
@@ -53,6 +55,8 @@ class HotRoutes:
     refused: Callable[[BreakevenError], None] = lambda error: None
     #: For servers that write the heads of answers themselves.
     heads: Heads = field(default_factory=Heads)
+    #: Who answers a request that came with an idempotency key; None: nobody here can, and it is refused.
+    repeats: Repeats | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = HOT.get(scope["path"]) if scope["type"] == "http" else None
@@ -74,14 +78,14 @@ class HotRoutes:
         """Answer one request, whatever becomes of it. A caller who left gets nothing, and nothing is raised."""
         at_us = self.gateway.clock.unix_us()
         request_id = self.ids.request_id(at_us=at_us)
-        reply = exchange.reply
+        reply: HttpReply = exchange.reply
         is_read = False
         busy = self.admission.enter(at_s=self.gateway.clock.monotonic_s())
         try:
             if busy is not None:
                 raise GatewayBusy(busy)
             arrived_s = self.gateway.clock.monotonic_s()
-            caller, labels = self._envelope(exchange.headers, at_us=at_us)
+            caller, labels, may_repeat = self._envelope(exchange.headers, at_us=at_us)
             body = await _body(exchange, limit_bytes=self.body_limit_bytes, within_s=self.body_within_s)
             is_read = True
             fields: dict[str, Raw] = read_fields(body)
@@ -96,7 +100,14 @@ class HotRoutes:
             )
             exchange.listen()
             try:
-                await answer(asked, reply, self.gateway)
+                if may_repeat:
+                    kept = await self._kept_reply(asked, exchange, reader, body)
+                    if kept is None:
+                        return
+                    reply = kept
+                    await _answer_kept(asked, kept, self.gateway)
+                else:
+                    await answer(asked, reply, self.gateway)
             finally:
                 exchange.stop_listening()
         except CallerLeft:
@@ -111,10 +122,20 @@ class HotRoutes:
             if busy is None:
                 self.admission.leave()
 
-    def _envelope(self, headers: list[tuple[bytes, bytes]], *, at_us: int) -> tuple[Caller, Labels]:
-        """The caller and its labels, from the headers; a declared length over the limit is refused at once."""
+    async def _kept_reply(self, asked: Asked, exchange: Exchange, reader: Reader, body: bytes) -> KeptReply | None:
+        """Where to answer a request with an idempotency key; None: it has its answer."""
+        if self.repeats is None:
+            raise LedgerUnavailable("this gateway keeps no idempotency keys: leave the header Idempotency-Key out")
+        path = next(path for path, each in HOT.items() if each is reader)
+        repeat = read_repeat(exchange.headers, api_key=_token(_bearer(exchange.headers)), path=path, body=body)
+        return await reply_once(self.repeats, repeat, asked, self.gateway.policy.current, exchange.reply)
+
+    def _envelope(self, headers: list[tuple[bytes, bytes]], *, at_us: int) -> tuple[Caller, Labels, bool]:
+        """The caller, its labels, and whether it may ask the same again, from the headers; a declared length over the
+        limit is refused at once."""
         bearer: list[bytes] = []
         ours: list[tuple[bytes, bytes]] = []
+        may_repeat = False
         for name, value in headers:
             if name == b"authorization":
                 bearer.append(value)
@@ -122,8 +143,10 @@ class HotRoutes:
                 raise _too_large(self.body_limit_bytes)
             elif name.startswith(b"x-"):
                 ours.append((name, value))
+            elif name == b"idempotency-key":
+                may_repeat = True
         caller = self.keys.find(_token(bearer), at_s=at_us / 1e6)
-        return caller, read_labels(ours) if ours else NO_LABELS
+        return caller, read_labels(ours) if ours else NO_LABELS, may_repeat
 
     async def _spell(self, problem: Problem, reply: HttpReply, request_id: str, *, close: bool) -> None:
         if reply.begun:
@@ -144,7 +167,22 @@ class HotRoutes:
 
 def caller_of(headers: list[tuple[bytes, bytes]], keys: KnownKeys, *, at_s: float) -> Caller:
     """The caller behind the Authorization header. Raises Unauthenticated, the same for every kind of wrong."""
-    return keys.find(_token([value for name, value in headers if name == b"authorization"]), at_s=at_s)
+    return keys.find(_token(_bearer(headers)), at_s=at_s)
+
+
+async def _answer_kept(asked: Asked, reply: KeptReply, gateway: Gateway) -> None:
+    """`answer`, and the books are told what became of a request that may come twice."""
+    try:
+        await answer(asked, reply, gateway)
+    except BreakevenError as error:
+        reply.executed = error.executed
+        if isinstance(error, CallerLeft):
+            await reply.nobody_waits()
+        raise
+
+
+def _bearer(headers: list[tuple[bytes, bytes]]) -> list[bytes]:
+    return [value for name, value in headers if name == b"authorization"]
 
 
 def _token(bearer: list[bytes]) -> str:

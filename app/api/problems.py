@@ -22,8 +22,11 @@ from app.domain.errors import (
     LedgerUnavailable,
     ModelNotAllowed,
     ModelUnknown,
+    NoPlace,
     NoTarget,
     RateLimited,
+    RepeatReason,
+    RepeatRefused,
     RequestRejected,
     TargetFailure,
     Unauthenticated,
@@ -104,11 +107,16 @@ def problem_of(error: BreakevenError) -> Problem:
 
 def _spelled(error: BreakevenError) -> Problem:
     if isinstance(error, RequestRejected):
+        if isinstance(error, RepeatRefused):
+            return _repeated(error)
         return _limited(error) if isinstance(error, RateLimited) else _rejected(error)
     if isinstance(error, NoTarget):
         return _refused(error.refusal)
     if isinstance(error, TargetFailure):
         return _failed(error)
+    if isinstance(error, NoPlace):
+        wait_s = _retry_after_s(error.retry_after_s)
+        return _problem(503, str(error), kind=_SERVER, code=error.code, retry_after_s=wait_s)
     return _unfunded(error)
 
 
@@ -149,6 +157,16 @@ def _limited(error: RateLimited) -> Problem:
     return Problem(status=429, body=body, retry_after_s=wait_s, headers=tuple(headers))
 
 
+def _repeated(error: RepeatRefused) -> Problem:
+    """OpenAI's SDKs repeat every 409: that helps while the first request runs, and then gives its answer."""
+    body = error_body(message=str(error), kind="idempotency_error", param="idempotency-key", code=error.reason.value)
+    original = (b"x-breakeven-original-request", error.original.encode())
+    if error.reason is RepeatReason.IN_PROGRESS:
+        return Problem(status=409, body=body, retry_after_s=RETRY_AFTER_LEAST_S, headers=(original,))
+    status = 422 if error.reason is RepeatReason.ANOTHER_REQUEST else 409
+    return Problem(status=status, body=body, headers=(original, _NO_RETRY))
+
+
 def _refused(refusal: Refusal) -> Problem:
     filters = {candidate.filter for candidate in refusal.candidates}
     # What the targets say that could serve at all; one without its credential could not have served anything.
@@ -157,11 +175,22 @@ def _refused(refusal: Refusal) -> Problem:
         return _problem(400, refusal.message, kind=_INVALID, code="context_length_exceeded", param="messages")
     if usable and usable <= _REQUESTS_OWN:
         return _problem(400, refusal.message, kind=_INVALID, code="unsupported")
-    wait_s = RETRY_AFTER_LEAST_S if filters & _PASSING else None
+    wait_s = _retry_after_s(_turn_s(refusal)) if filters & _PASSING else None
     problem = _problem(503, refusal.message, kind=_SERVER, code=refusal.reason.value, retry_after_s=wait_s)
     # A measurement or another model may come at any moment; a data class or a missing rule stays as it is.
     may_change = filters & (_PASSING | {"price", "model"})
     return problem if may_change else replace(problem, headers=(_NO_RETRY,))
+
+
+def _turn_s(refusal: Refusal) -> float | None:
+    """When the queue that is shortest will have let in those who wait now; None: nobody waits, or nothing is known."""
+    queues = [one.seen.queue for one in refusal.candidates if one.filter == "queue" and one.seen.queue is not None]
+    waits_ms = [queue.predicted_wait_ms for queue in queues if queue.predicted_wait_ms is not None]
+    return min(waits_ms) / 1000 if waits_ms else None
+
+
+def _retry_after_s(wait_s: float | None) -> int:
+    return ceil(min(max(wait_s or 0, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S))
 
 
 def _failed(failure: TargetFailure) -> Problem:

@@ -20,6 +20,8 @@ MOST_HEADS: Final = 1024
 #: What breaks a header's line, or is refused by strict readers.
 UNSAFE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
+#: Names the request that came under the same idempotency key before, and was interrupted with its process.
+INTERRUPTED: Final = b"x-breakeven-interrupted-request"
 _JSON: Final = b"application/json"
 
 
@@ -48,7 +50,7 @@ class HttpReply:
             self._hung_up()
 
     async def whole(self, opening: Opening, body: bytes) -> None:
-        await self.all_at_once(opening.status, [*_fixed(opening), *_varying(opening)], body)
+        await self.all_at_once(opening.status, headers_of(opening), body)
 
     async def problem(
         self,
@@ -99,7 +101,7 @@ class AsgiReply(HttpReply):
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self, opening: Opening) -> None:
-        await self._start(opening.status, [*_fixed(opening), *_varying(opening), *_STREAMED])
+        await self._start(opening.status, [*headers_of(opening), *_STREAMED])
 
     async def write(self, raw: bytes) -> None:
         await self._send({"type": "http.response.body", "body": raw, "more_body": True})
@@ -129,7 +131,7 @@ class Heads:
             if len(self._spelled) >= MOST_HEADS:
                 self._spelled.clear()
             fixed = self._spelled[key] = lines_of(_fixed(opening))
-        if opening.rates:
+        if opening.rates or opening.interrupted is not None:
             return fixed + lines_of(_varying(opening))
         # What most answers have besides, spelled as `_varying` would: these two cannot be anything but one line.
         if opening.charge is None:
@@ -140,6 +142,11 @@ class Heads:
     def streamed_lines(self, opening: Opening) -> bytes:
         """The same of an answer that is streamed."""
         return self.lines(opening) + lines_of(_STREAMED)
+
+
+def headers_of(opening: Opening) -> Headers:
+    """All headers of this answer, but its length or encoding."""
+    return [*_fixed(opening), *_varying(opening)]
 
 
 def lines_of(headers: Headers) -> bytes:
@@ -171,6 +178,8 @@ def _varying(opening: Opening) -> Headers:
         headers.extend(rate_headers(opening.rates))
     if opening.charge is not None:
         headers.append((b"x-breakeven-charge-usd", shown(opening.charge).encode()))
+    if opening.interrupted is not None:
+        headers.append((INTERRUPTED, opening.interrupted.encode()))
     return headers
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from app.bootstrap.alerts import send_test_alert
     from app.bootstrap.console import serve_console
-    from app.bootstrap.doctor import examine_targets
+    from app.bootstrap.doctor import examine_targets, learned_curves
     from app.bootstrap.gateway import serve_gateway
     from app.bootstrap.office import Office, measure_target
     from app.bootstrap.policy import read_policy
@@ -22,6 +22,7 @@ __all__ = [
     "Office",
     "database_url",
     "examine_targets",
+    "learned_curves",
     "measure_target",
     "migrate",
     "read_policy",
@@ -34,6 +35,7 @@ _WHERE: Final = {
     "Office": "app.bootstrap.office",
     "database_url": "app.bootstrap.postgres",
     "examine_targets": "app.bootstrap.doctor",
+    "learned_curves": "app.bootstrap.doctor",
     "measure_target": "app.bootstrap.office",
     "migrate": "app.bootstrap.postgres",
     "read_policy": "app.bootstrap.policy",

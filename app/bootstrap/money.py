@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ class Money:
     treasury: Treasury
     book: PostgresBudgetBook
     spool: Spool
+    #: What else is kept under the home of a process, and ends with it.
+    close_too: Callable[[str], Awaitable[None]]
 
     def beside(self) -> list[Coroutine[Any, Any, None]]:
         """The work that goes on beside the requests, for ever."""
@@ -43,7 +45,7 @@ class Money:
         with contextlib.suppress(BooksAway):
             await self._close_booked()
             if self.spool.depth == 0:
-                await self.book.close(self.spool.home)
+                await self._close(self.spool.home)
 
     async def _close_the_gone(self) -> None:
         while True:
@@ -54,11 +56,23 @@ class Money:
     async def _close_booked(self) -> None:
         """A home goes only after its leases are closed: a process that dies in between leaves it to the next one."""
         for home in self.spool.booked_homes():
-            await self.book.close(home)
+            await self._close(home)
             self.spool.forget_home(home)
 
+    async def _close(self, home: str) -> None:
+        await self.book.close(home)
+        await self.close_too(home)
 
-def money(database: Database, spool: Spool, *, clock: Clock, policy: PolicySlot) -> Money:
-    """The leases of this process, and the books that keep them."""
+
+def money(
+    database: Database,
+    spool: Spool,
+    *,
+    clock: Clock,
+    policy: PolicySlot,
+    close_too: Callable[[str], Awaitable[None]],
+) -> Money:
+    """The leases of this process, and the books that keep them. `close_too` is told each home whose receipts are all
+    booked, before it goes."""
     treasury = Treasury(clock=clock, wallet=Wallet(holder=spool.home), policy=policy)
-    return Money(treasury=treasury, book=PostgresBudgetBook(database), spool=spool)
+    return Money(treasury=treasury, book=PostgresBudgetBook(database), spool=spool, close_too=close_too)

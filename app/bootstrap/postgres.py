@@ -11,7 +11,7 @@ from app.domain.errors import SetupError
 from app.ports import BooksAway
 from app.settings import Settings
 from app.storage import migrate as migrations
-from app.storage.embedded import EmbeddedPostgres
+from app.storage.embedded import EmbeddedPostgres, status
 from app.storage.embedded_binaries import find_binaries
 from app.storage.embedded_errors import EmbeddedError
 
@@ -41,6 +41,18 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
     """This data directory's own server, not started. Raises EmbeddedError without binaries."""
     binaries = find_binaries(named=settings.pg_bin)
     return EmbeddedPostgres(settings.data.absolute() / "postgres", binaries=binaries)
+
+
+def url_in_use(settings: Settings) -> str | None:
+    """The database, if it is another's or the embedded one runs already; starts nothing. Raises SetupError."""
+    if settings.database_url is not None:
+        return settings.database_url
+    try:
+        if not status(settings.data.absolute() / "postgres").running:
+            return None
+        return embedded(settings).url(DATABASE)
+    except EmbeddedError as fault:
+        raise SetupError(str(fault)) from fault
 
 
 def migrate(url: str) -> tuple[str, ...]:

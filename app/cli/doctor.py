@@ -10,11 +10,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app.bootstrap import examine_targets
+from app.bootstrap import examine_targets, learned_curves
 from app.cli.output import AsJson, console, note, write_json
+from app.domain.capacity.learned import identity_of
 from app.domain.diagnosis import Check, Diagnosis, Grade
 from app.domain.engine import EngineReading
 from app.domain.signals import Absent, SignalName
+from app.domain.target import Target
+from app.ports.curves import KeptCurve
 from app.settings import read_settings
 
 app = typer.Typer()
@@ -30,15 +33,18 @@ def doctor(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    found = asyncio.run(examine_targets(read_settings(), target=target, with_request=not no_request, progress=note))
+    settings = read_settings()
+    found = asyncio.run(examine_targets(settings, target=target, with_request=not no_request, progress=note))
+    kept = asyncio.run(learned_curves(settings))
+    learned = {each.target.name: _of_that_target(each.target, kept.get(each.target.name)) for each in found}
     if json:
-        write_json([diagnosis_view(each) for each in found])
+        write_json([{**diagnosis_view(each), "learned": learned_view(learned[each.target.name])} for each in found])
     else:
         out = console()
         for each in found:
             out.print(Text(heading(each), style="bold"))
             out.print(checks_table(each.checks))
-            out.print(Text("\n".join(signal_lines(each.reading))))
+            out.print(Text("\n".join((*signal_lines(each.reading), learned_line(learned[each.target.name])))))
             out.print()
     if any(each.must_act for each in found):
         raise typer.Exit(1)
@@ -80,6 +86,38 @@ def signal_lines(reading: EngineReading) -> Iterator[str]:
         yield f"  not told by engines of this family: {', '.join(never)}"
 
 
+def learned_line(kept: KeptCurve | None) -> str:
+    """How fast gateways have found it to be."""
+    known = learned_view(kept)
+    if kept is None or known is None:
+        return "  learned              nothing is kept: no gateway has timed its answers lately, or Postgres is away"
+    return (
+        f"  learned              a step of n takes {known['step_ms']:.4g} + {known['step_per_sequence_ms']:.4g} n ms; "
+        f"a first token {known['overhead_ms']:.4g} ms and {known['prefill_ms_per_token']:.3g} ms a prompt token more; "
+        f"answers of {known['output_tokens']:.3g} tokens; "
+        f"from {known['answers']:.3g} answers, kept {_ago(kept.age_s)} ago"
+    )
+
+
+def learned_view(kept: KeptCurve | None) -> dict[str, float] | None:
+    """The learned curve as plain values; None: nothing that predicts is kept."""
+    if kept is None:
+        return None
+    worth = kept.curve.after(kept.age_s).fit
+    curve = worth.curve
+    if curve is None:
+        return None
+    return {
+        "step_ms": 1000 * curve.step_s,
+        "step_per_sequence_ms": 1000 * curve.step_per_sequence_s,
+        "prefill_ms_per_token": 1000 * curve.prefill_s_per_token,
+        "overhead_ms": 1000 * curve.overhead_s,
+        "output_tokens": curve.output_tokens,
+        "answers": worth.answers,
+        "age_s": kept.age_s,
+    }
+
+
 def diagnosis_view(diagnosis: Diagnosis) -> dict[str, object]:
     """The diagnosis as plain values. A signal is `{"value": …}` or `{"missing": why}`."""
     target, reading = diagnosis.target, diagnosis.reading
@@ -104,3 +142,15 @@ def diagnosis_view(diagnosis: Diagnosis) -> dict[str, object]:
             for name in SignalName
         },
     }
+
+
+def _of_that_target(target: Target, kept: KeptCurve | None) -> KeptCurve | None:
+    """What is kept, unless it is of another engine that once had this name."""
+    return kept if kept is not None and kept.curve.of == identity_of(target) else None
+
+
+def _ago(age_s: float) -> str:
+    for unit, seconds in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if age_s >= 2 * seconds:
+            return f"{age_s / seconds:.0f} {unit}"
+    return f"{age_s:.0f} seconds"

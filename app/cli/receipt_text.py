@@ -37,7 +37,11 @@ def receipt_lines(view: View) -> Iterator[tuple[str, str]]:
         yield "tokens", _tokens(attempt["usage"])
         yield "speed", _speed(attempt)
         yield "price", _price(attempt)
-    yield "took", f"{_in_all(view['duration_ms'])}, of which the gateway {_ms(view['overhead_ms'])} before the dispatch"
+    queue = f"{_ms(view['waited_ms'])} in the gateway's queue and " if view.get("waited_ms") else ""
+    yield (
+        "took",
+        f"{_in_all(view['duration_ms'])}, of which {queue}the gateway {_ms(view['overhead_ms'])} before the dispatch",
+    )
     yield "charge", f"${view['charge_usd']}"
     yield from _corrections(view)
     if view["flags"]:

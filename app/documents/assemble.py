@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -31,6 +31,7 @@ from app.domain.pricing.price_list import DatedCard
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
 from app.domain.routing.policy import (
+    KeptAnswers,
     Policy,
     Preference,
     Recovery,
@@ -73,6 +74,11 @@ def assembled(
     engines = {name: placed.written for name, placed in gathered.engines.items() if placed.written}
     known = engine_families(engines, families)
     budgets = {name: _budget(name, placed.written) for name, placed in gathered.budgets.items() if placed.written}
+    routes = {
+        name: _route(placed, with_defaults(placed.written, gathered.usual), conditions)
+        for name, placed in gathered.models.items()
+        if placed.written
+    }
     return Policy(
         digest=digest,
         targets=MappingProxyType(
@@ -88,19 +94,20 @@ def assembled(
                 for name, target in targets.items()
             }
         ),
-        routes=MappingProxyType(
-            {
-                name: _route(placed, with_defaults(placed.written, gathered.usual), conditions)
-                for name, placed in gathered.models.items()
-                if placed.written
-            }
-        ),
+        routes=MappingProxyType(routes),
         timezone=gathered.timezone,
         budgets=MappingProxyType(budgets),
         degrading=tuple(budget for budget in budgets.values() if budget.past),
         machine_usd_per_hour=MappingProxyType(prices),
         given_rates=MappingProxyType(given),
+        queued=_queued(routes.values(), targets),
     )
+
+
+def _queued(routes: Iterable[Route], targets: Mapping[str, WrittenTarget]) -> tuple[str, ...]:
+    """Targets that may be full while a rule waits for them."""
+    waited_for = {name for route in routes for rule in route.rules if rule.waits for name in rule.use}
+    return tuple(sorted(name for name in waited_for if targets[name].limits.in_flight is not None))
 
 
 def _target(
@@ -196,6 +203,7 @@ def _route(
         attempts=_USUAL.attempts if written.attempts is None else written.attempts,
         timeouts=_timeouts(written.timeouts),
         recovery=_USUAL.recovery if written.recovery is None else Recovery(written.recovery),
+        kept_answers=_USUAL.kept_answers if written.kept_answers is None else KeptAnswers(written.kept_answers),
         output_tokens_default=_output_default(written),
         output_tokens_most=written.output_tokens.most,
         reads_fleet=tuple(sorted({name for when in whens for name in when.reads_fleet})),

@@ -181,7 +181,7 @@ def _bounds(
         message = f"the default of {default} output tokens is over the most of {most}"
         yield placed.finding("bounds", message, below=("output_tokens", "default"), mend="lower one or raise the other")
     total_s = whole.timeouts.total_s
-    for key in ("connect_s", "first_token_s", "idle_s"):
+    for key in ("connect_s", "first_token_s", "idle_s", "queue_s"):
         part_s = getattr(own.timeouts, key)
         if total_s is not None and part_s is not None and part_s > total_s:
             message = f"{key} of {part_s} s is never reached: total_s ends the request after {total_s} s"

@@ -49,6 +49,7 @@ def lint_rule_links(gathered: Gathered, conditions: Mapping[tuple[str, int], Cel
                 yield from _spill_sides(placed, index, rule, targets)
                 yield from _wait_for_what(placed, index, rule, targets)
                 yield from _asked_for(placed, index, rule, targets, conditions.get((name, index)))
+        yield from _queue_for_nobody(placed, with_defaults(placed.written, gathered.usual))
         yield from _context(placed, with_defaults(placed.written, gathered.usual), gathered)
 
 
@@ -132,6 +133,20 @@ def _wait_for_what(
     if rule.wait and all(target.limits.in_flight is None for target in targets.values()):
         message = "no target of this rule is ever full, so there is nothing to wait for"
         yield _caution(placed, index, "wait", message, mend="give one of them `limits: {in_flight: …}`, or remove it")
+
+
+def _queue_for_nobody(placed: Placed[WrittenModel], whole: WrittenModel) -> Iterator[Finding]:
+    if placed.written is None or placed.written.timeouts.queue_s is None or any(rule.wait for rule in whole.rules):
+        return
+    message = "`queue_s` does nothing: no rule of this model waits for full targets"
+    yield placed.finding(
+        "queue",
+        message,
+        below=("timeouts", "queue_s"),
+        at_key=True,
+        mend="remove it, or give a rule `wait: true`",
+        severity=Severity.WARNING,
+    )
 
 
 def _asked_for(

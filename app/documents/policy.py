@@ -67,6 +67,8 @@ PROVIDER_URLS = {"openai": "https://api.openai.com/v1"}
 Can = Literal["chat", "completions", "json_schema", "tools", "images", "audio"]
 #: What becomes of a stream that breaks after its first byte.
 WrittenRecovery = Literal["error", "restart", "continue", "buffer"]
+#: What is kept for repeats of a request that came with an idempotency key.
+WrittenKeptAnswers = Literal["nothing", "whole", "all"]
 #: `none` is for a rule that does not want what `defaults` say.
 Affinity = Literal["session", "none"]
 PreferWord = Literal["listed", "cheapest", "fastest"]
@@ -83,7 +85,8 @@ class WrittenLimits(Written):
     )
     waiting: Waiting | None = Field(
         default=None,
-        description="Most requests that may wait there: in the engine's own queue, or beyond `in_flight`.",
+        description="Most requests that may wait for it: in the engine's own queue, and in that of each gateway "
+        "process where a rule says `wait: true` (1024 when left out).",
         examples=[16],
     )
     requests_per_minute: RequestsPerMinute | None = Field(
@@ -258,7 +261,8 @@ class WrittenRule(Written):
     )
     wait: StrictBool | None = Field(
         default=None,
-        description="true: a target at its `in_flight` limit stays a candidate, and the request waits there.",
+        description="true: a target at its `in_flight` limit stays a candidate, and the request waits for a place "
+        "there, in a queue that is fair between teams, for `timeouts.queue_s` at the most.",
         examples=[True],
     )
     shadow: WrittenShadow | None = Field(
@@ -281,6 +285,12 @@ class WrittenTimeouts(Written):
     total_s: Seconds | None = Field(
         default=None, description="Seconds for the whole request, all attempts.", examples=[300]
     )
+    queue_s: Seconds | None = Field(
+        default=None,
+        description="Seconds that a request may wait for full targets, where its rule says `wait: true`. Left out: as "
+        "`first_token_s`.",
+        examples=[5],
+    )
 
 
 class WrittenOutputTokens(Written):
@@ -301,6 +311,11 @@ _RECOVERY = (
     "anew, and has to reproduce what was sent. `continue`: another target goes on where it broke off."
 )
 
+_KEPT_ANSWERS = (
+    "Which answers are kept for 24 hours, sealed so that only their caller can read them, for a request that comes "
+    "again with the same Idempotency-Key. `nothing`; `whole`: those that are not streamed; `all`: streams too."
+)
+
 
 class WrittenModel(Written):
     """An entry of `models`: a name that callers may ask for, and the rules that choose a target."""
@@ -312,6 +327,7 @@ class WrittenModel(Written):
     attempts: Attempts | None = Field(default=None, description=_ATTEMPTS, examples=[3])
     timeouts: WrittenTimeouts = Field(default=WrittenTimeouts(), description=_TIMEOUTS, examples=[{"total_s": 300}])
     recovery: WrittenRecovery | None = Field(default=None, description=_RECOVERY, examples=["error"])
+    kept_answers: WrittenKeptAnswers | None = Field(default=None, description=_KEPT_ANSWERS, examples=["whole"])
     output_tokens: WrittenOutputTokens = Field(
         default=WrittenOutputTokens(), description=_OUTPUT_TOKENS, examples=[{"default": 1024, "most": 4096}]
     )
@@ -323,6 +339,7 @@ class WrittenDefaults(Written):
     attempts: Attempts | None = Field(default=None, description=_ATTEMPTS, examples=[3])
     timeouts: WrittenTimeouts = Field(default=WrittenTimeouts(), description=_TIMEOUTS, examples=[{"total_s": 300}])
     recovery: WrittenRecovery | None = Field(default=None, description=_RECOVERY, examples=["error"])
+    kept_answers: WrittenKeptAnswers | None = Field(default=None, description=_KEPT_ANSWERS, examples=["whole"])
     output_tokens: WrittenOutputTokens = Field(
         default=WrittenOutputTokens(), description=_OUTPUT_TOKENS, examples=[{"default": 1024, "most": 4096}]
     )

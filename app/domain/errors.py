@@ -8,9 +8,11 @@
     │   ├── Unauthenticated             no key, a wrong key, a revoked key, an expired key
     │   ├── ModelUnknown                no route of that name
     │   ├── ModelNotAllowed             the key may not use it
-    │   └── RateLimited                 a limit by the minute of its key or team is reached
+    │   ├── RateLimited                 a limit by the minute of its key or team is reached
+    │   └── RepeatRefused               its Idempotency-Key was used before, and has no answer for this request
     ├── BudgetExceeded                  a budget has no room for what the request may cost
     ├── NoTarget                        the policy leaves no target that may serve
+    ├── NoPlace                         it waited for a full target, or would have had to wait too long
     ├── TargetFailure                   one target failed one attempt
     ├── CallerLeft                      the caller hung up; a fact, not a fault
     ├── GatewayBusy                     this process has no room or no time for another request
@@ -23,6 +25,7 @@ How each becomes a status, a type and a code for the caller is one table: `api/p
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from app.domain.fault import FaultKind as FaultKind  # noqa: PLC0414 (given on: most ask for it here)
@@ -41,6 +44,8 @@ class BreakevenError(Exception):
 
     #: The rule and the policy's digest, once its request was decided on: None before, and no rule where none matched.
     decided: tuple[str | None, str] | None = None
+    #: A target began to work on it, or may have: to ask again is to pay again.
+    executed: bool = False
 
 
 class RequestRejected(BreakevenError):
@@ -94,6 +99,23 @@ class RateLimited(RequestRejected):
         self.retry_after_s = retry_after_s
 
 
+class RepeatReason(StrEnum):
+    """Why a request with an idempotency key that was used before gets no answer."""
+
+    IN_PROGRESS = "idempotency_in_progress"
+    ANOTHER_REQUEST = "idempotency_key_reused"
+    NOT_KEPT = "idempotency_answer_not_kept"
+
+
+class RepeatRefused(RequestRejected):
+    """The same Idempotency-Key came before, with the request `original`, and that one's answer cannot be given."""
+
+    def __init__(self, message: str, *, reason: RepeatReason, original: str) -> None:
+        super().__init__(message, code=reason.value)
+        self.reason = reason
+        self.original = original
+
+
 class BudgetExceeded(BreakevenError):
     """A budget has no room for the most that the request may cost; nothing was dispatched."""
 
@@ -111,6 +133,17 @@ class NoTarget(BreakevenError):
         self.refusal = refusal
 
 
+class NoPlace(BreakevenError):
+    """The request waited in the gateway's queue for a place at `target` and got none, or could not wait. Nothing was
+    sent there. `code` says which, `retry_after_s` when a place is to be expected; None: nobody knows."""
+
+    def __init__(self, message: str, *, target: str, code: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.target = target
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
 #: Faults of the request itself: what the target says of it is passed on.
 CALLERS_FAULT = frozenset({FaultKind.BAD_REQUEST, FaultKind.CONTENT_REFUSED, FaultKind.CONTEXT_OVERFLOW})
 
@@ -123,6 +156,19 @@ MAY_HAVE_WORKED = frozenset(
         FaultKind.CUT,
         FaultKind.INVALID_ANSWER,
         FaultKind.NOT_REPRODUCED,
+    }
+)
+
+#: Faults of a target that did not begin: to ask again costs nothing twice.
+NOT_TAKEN_ON = frozenset(
+    {
+        FaultKind.REFUSED_CONNECTION,
+        FaultKind.CONNECT_TIMEOUT,
+        FaultKind.OVERLOADED,
+        FaultKind.RATE_LIMITED,
+        FaultKind.MONEY_GONE,
+        FaultKind.AUTH,
+        FaultKind.NOT_FOUND,
     }
 )
 

@@ -60,7 +60,7 @@ class Target:
     context_tokens: int | None = None
     #: Most requests in flight there: of this process, or of all together where the engine tells; None: no limit.
     in_flight_most: int | None = None
-    #: Most requests that may wait there, in the engine's own queue, beyond those; None: not said.
+    #: Most requests that may wait for it, in the engine's own queue or in this process's; None: not said.
     waiting_most: int | None = None
     #: What its seller allows this process in a minute; None: no limit.
     requests_per_minute: int | None = None
@@ -84,6 +84,21 @@ class Target:
     def price_of(self, day: date) -> RateCard | None:
         """The policy's price on that day (UTC)."""
         return card_of_the_day(self.price_list, day) if self.price_list else self.rate_card
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSeen:
+    """What one request would meet in the gateway's own queue for a full target, by its team's place there."""
+
+    #: Requests that wait there, whoever sent them.
+    waiting: int
+    #: How many of them would be sent before it.
+    ahead: int
+    #: Milliseconds until its turn; None: not known, as nothing was seen to end there yet.
+    predicted_wait_ms: float | None = None
+    #: There is no place in the queue for one more of its team.
+    is_full: bool = False
 
 
 @quickly_made
@@ -112,7 +127,7 @@ class TargetSeen:
     #: How full it is, 0 to 1 and above when work queues; None: not known.
     saturation: float | None = None
     #: Milliseconds to the first token of a request sent now; None: not known. Without the prefill of its own prompt
-    #: where `prefill_tokens_per_s` is known, with an average one where not.
+    #: where `prefill_tokens_per_s` is known, with an average one where not. With the wait in `queue`, where it has to.
     predicted_ttft_ms: float | None = None
     #: Prompt tokens computed in a second now, the decoding of others beside.
     prefill_tokens_per_s: float | None = None
@@ -121,6 +136,8 @@ class TargetSeen:
     #: What is left of this minute's limits; None: no limit.
     requests_left: int | None = None
     tokens_left: int | None = None
+    #: It is full and rules of the policy wait for it; None: it has room, or nobody waits.
+    queue: QueueSeen | None = None
 
     def expected_ttft_ms(self, *, prompt_tokens: int) -> float | None:
         """Milliseconds to the first token of a request of which so many tokens have to be computed; None: not known."""

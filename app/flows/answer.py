@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.domain.errors import (
     CALLERS_FAULT,
+    NOT_TAKEN_ON,
     BadRequest,
     BreakevenError,
     CallerLeft,
@@ -16,6 +17,7 @@ from app.domain.errors import (
     RequestRejected,
     TargetFailure,
 )
+from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.routing.facts import RequestFacts
@@ -32,17 +34,19 @@ from app.flows.shadow import offer_copy
 from app.flows.stream import stream
 from app.ports import Opening, Reply
 
+_DID_NOT_BEGIN = frozenset(kind.value for kind in NOT_TAKEN_ON)
+
 
 async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
     """Decide, dispatch, pass on, settle. The caller sees the end of the answer only after the receipt is durable.
 
-    Raises RequestRejected (nothing dispatched, no receipt), NoTarget, TargetFailure, LedgerUnavailable, CallerLeft;
-    the surface spells them. Whatever it raises after the decision, the receipt has been settled before.
+    Raises RequestRejected (nothing dispatched, no receipt), NoTarget, NoPlace, TargetFailure, LedgerUnavailable or
+    CallerLeft; the surface spells them. Whatever it raises after the decision, the receipt has been settled before.
     """
     if (reason := gateway.closed()) is not None:
         raise LedgerUnavailable(reason)
     admitted = await gateway.limits.admit(asked.facts.caller, tokens=asked.facts.prompt_tokens)
-    snapshot = gateway.snapshot(at_us=asked.at_us)
+    snapshot = gateway.snapshot(at_us=asked.at_us, team=asked.facts.caller.team)
     try:
         admit(asked.facts, snapshot.policy)
         funded = await fund(asked, snapshot, gateway)
@@ -130,6 +134,7 @@ async def _serve(
                 gateway=gateway,
                 budgets=funded.budgets,
                 output_tokens_cap=funded.output_tokens_cap,
+                waits=bool(snapshot.policy.queued) and route.waits(plan.rule),
             )
             if asked.facts.stream:
                 visit, held = await stream(errand, reply, lambda visit: _opening(visit, draft, plan))
@@ -162,9 +167,14 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
     if ending.outcome is Outcome.ABANDONED:
         settle_without_waiting(receipt, gateway)
     else:
-        await settle(receipt, gateway)
+        try:
+            await settle(receipt, gateway)
+        except LedgerUnavailable as fault:
+            fault.executed = _executed(receipt)
+            raise
     if ending.error is not None:
         ending.error.decided = (receipt.decision.rule, receipt.policy_digest)
+        ending.error.executed = _executed(receipt)
         raise ending.error
     assert ending.visit is not None, "a complete answer was opened"
     if receipt.facts.stream and reply.begun:
@@ -176,6 +186,11 @@ async def _close(ending: _Ending, draft: ReceiptDraft, reply: Reply, gateway: Ga
         await reply.end(ending.held)
     else:
         await reply.whole(opening, ending.held)
+
+
+def _executed(receipt: Receipt) -> bool:
+    """Has a target begun to work on it? To ask again is then to pay again."""
+    return any(attempt.fault not in _DID_NOT_BEGIN for attempt in receipt.attempts)
 
 
 def _opening(

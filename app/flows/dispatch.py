@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 from zlib import crc32
 
 from app.domain.budget import Budget
-from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable, TargetFailure
+from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable, NoPlace, TargetFailure
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.routing.policy import Route
@@ -22,6 +22,7 @@ from app.flows.draft import OpenAttempt, ReceiptDraft
 from app.flows.funding import AttemptNeeds, attempt_needs
 from app.flows.gateway import Asked, Gateway
 from app.flows.leash import Leash
+from app.flows.queueing import look, place_at
 from app.live.wallet import grown
 from app.ports import Piece, UpstreamAnswer, UpstreamCall
 
@@ -42,6 +43,8 @@ class Errand:
     budgets: tuple[Budget, ...] = ()
     #: What has to be sent with the first attempt, where its holds rest on it.
     output_tokens_cap: int | None = None
+    #: The rule waits for full targets.
+    waits: bool = False
     #: What the caller has been told, where another target may answer anew or go on.
     telling: Telling | None = None
     #: The beginning of the answer, where what follows is asked for, and about how many tokens it has.
@@ -85,7 +88,8 @@ class Visit:
         if fault is not None:
             self._hear_the_rest(at_s=now_s)
         closed = self._draft.close_attempt(self.attempt, outcome=outcome, now_s=now_s, failure=failure)
-        self._gateway.fleet.left(
+        gateway = self._gateway
+        gateway.fleet.left(
             closed.target,
             at_s=now_s,
             answered=outcome is Outcome.COMPLETE,
@@ -96,6 +100,10 @@ class Visit:
             prompt_tokens=self.attempt.prompt_tokens,
             meter=self.attempt.meter,
         )
+        if outcome is Outcome.COMPLETE and self.attempt.target.in_flight_most is not None:
+            gateway.queues.answered(closed.target, after_s=closed.duration_s)
+        if gateway.queues.waiting:
+            look(gateway)
 
     async def open(self, errand: Errand, *, cap: int | None) -> None:
         """Ask the target; `answer` has begun then. Raises TargetFailure."""
@@ -149,17 +157,21 @@ class Visit:
 
 async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
     """The first candidate that opens, within the route's attempts and the process's retry budget. Each attempt has its
-    intent in the spool first, and before that what it may cost is held.
+    intent in the spool first, and before that what it may cost is held, and where the rule says so a place waited for.
 
     `failures` are the request's so far, one for each attempt; more are added. Raises the last of them when none opens
-    or there is no money for another, or at once one that no other target could mend.
+    or there is no money for another, or at once one that no other target could mend; NoPlace when nobody was asked.
     """
-    while (name := await _next_target(errand, failures)) is not None:
+    full: dict[str, NoPlace] = {}
+    while (name := await _next_target(errand, failures, full)) is not None:
         cap = errand.output_tokens_cap
-        if failures and errand.budgets:
+        if (failures or full) and errand.budgets:
             if not await _hold_more(errand, name):
                 break
             cap = _needs(errand, name).output_tokens_cap
+        if errand.waits and (no_place := await _place_at(errand, name)) is not None:
+            full[name] = no_place
+            continue
         visit = _begin(errand, name, cap=cap)
         try:
             await visit.open(errand, cap=cap)
@@ -171,16 +183,30 @@ async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
             raise
         else:
             return visit
-    raise failures[-1]
+    raise failures[-1] if failures else list(full.values())[-1]
 
 
-async def _next_target(errand: Errand, failures: Sequence[TargetFailure]) -> str | None:
-    """Whom to ask now, after the pause that it needs; None: nobody any more."""
-    if not failures:
-        return errand.order[0]
+async def _place_at(errand: Errand, name: str) -> NoPlace | None:
+    return await place_at(
+        errand.snapshot.policy.targets[name],
+        facts=errand.asked.facts,
+        route=errand.route,
+        draft=errand.draft,
+        leash=errand.leash,
+        gateway=errand.gateway,
+    )
+
+
+async def _next_target(errand: Errand, failures: Sequence[TargetFailure], full: Container[str]) -> str | None:
+    """Whom to ask now, after the pause that it needs; None: nobody any more. `full` had no place for it."""
     gateway = errand.gateway
+    if not failures:
+        if not full:
+            return errand.order[0]
+        resting = _resting(gateway)
+        return next((name for name in errand.order if name not in full and name not in resting), None)
     now = next_try(
-        errand.order,
+        [name for name in errand.order if name not in full],
         failures,
         attempts_most=errand.route.attempts,
         targets=errand.snapshot.policy.targets,

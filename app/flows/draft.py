@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.domain.errors import FaultKind, TargetFailure
 from app.domain.ledger.hold import Hold
-from app.domain.ledger.receipt import Attempt, Receipt
+from app.domain.ledger.receipt import PASSED_OVER, Attempt, Receipt, flagged, waited_flag
 from app.domain.metering.measurement import Measurement, Outcome
 from app.domain.metering.meter import USAGE_ESTIMATED, Meter
 from app.domain.money import Nanodollars
@@ -84,13 +84,15 @@ class ReceiptDraft:
         self.policy_digest = policy_digest
         self._decision = decision
         self._shadow_of = shadow_of
-        self._started_s = started_s
+        self.started_s = started_s
         self._overhead_s = 0.0
         self._closed: list[Attempt] = []
         #: What is held of budgets for it; grows with further attempts.
         self.holds: tuple[Hold, ...] = ()
         #: What befell it before any attempt.
         self.flags: tuple[str, ...] = ()
+        #: How long it was in the gateway's queue so far.
+        self.waited_s = 0.0
         #: What its limits let in; None: it has none.
         self.admitted: Admitted | None = None
 
@@ -126,7 +128,7 @@ class ReceiptDraft:
         """The next dispatch starts now. `output_tokens_cap`: sent with it where the caller names none.
         `more_prompt_tokens`: its prompt is so much longer than the caller's."""
         if not self._closed:
-            self._overhead_s = now_s - self._started_s
+            self._overhead_s = now_s - self.started_s - self.waited_s
         limits = _limits(self._facts, target, output_tokens_cap)
         prompt_tokens = self._facts.prompt_tokens + more_prompt_tokens
         return OpenAttempt(
@@ -138,6 +140,15 @@ class ReceiptDraft:
             started_us=now_us,
             limits=limits,
         )
+
+    def waited(self, *, target: str, waited_s: float, in_vain: str = "") -> None:
+        """It was in the queue of this target so long, and got a place unless told why not."""
+        self.waited_s += waited_s
+        self.flags = (*self.flags, waited_flag(target=target, waited_s=waited_s, in_vain=in_vain))
+
+    def passed_over(self, target: str, *, why: str) -> None:
+        """This target of the plan was not asked."""
+        self.flags = (*self.flags, flagged(PASSED_OVER, f"{target} was passed over: {why}"))
 
     def if_it_died_now(self, attempt: OpenAttempt) -> Receipt:
         """The receipt to book if this process ends before the next record: interrupted, estimated, flagged."""
@@ -176,7 +187,7 @@ class ReceiptDraft:
     def receipt(self, *, outcome: Outcome, status: int, now_s: float) -> Receipt:
         """The final receipt."""
         return self._as_receipt(
-            outcome=outcome, status=status, attempts=tuple(self._closed), duration_s=now_s - self._started_s
+            outcome=outcome, status=status, attempts=tuple(self._closed), duration_s=now_s - self.started_s
         )
 
     def _unseen(self, attempt: OpenAttempt) -> tuple[int, UsageSource] | None:

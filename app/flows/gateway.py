@@ -15,9 +15,11 @@ from app.domain.target import Target
 from app.flows.hold import Treasury
 from app.flows.leash import Leashes
 from app.flows.limits import LimitGate
+from app.flows.queue_ticker import QueueTicker
 from app.live.budgets import SpentBudgets
 from app.live.fleet import Fleet
 from app.live.policy_slot import PolicySlot
+from app.live.queues import Queues
 from app.live.recent import RecentReceipts
 from app.live.retry_budget import RetryBudget
 from app.live.shadows import Shadows
@@ -49,15 +51,22 @@ class Gateway:
     leashes: Leashes = field(default_factory=Leashes)
     retries: RetryBudget = field(default_factory=RetryBudget)
     shadows: Shadows[Copy] = field(default_factory=Shadows)
+    #: Who waits for full targets, and who looks after them.
+    queues: Queues = field(default_factory=Queues)
+    ticker: QueueTicker = field(default_factory=QueueTicker)
 
-    def snapshot(self, *, at_us: int) -> Snapshot:
-        """The world as it is now; `at_us` is the wall clock."""
+    def snapshot(self, *, at_us: int, team: str = "") -> Snapshot:
+        """The world as it is now; `at_us` is the wall clock. Full targets that rules wait for are seen as a request of
+        this team meets them."""
         policy = self.policy.current
         at = datetime.fromtimestamp(at_us / _MICROSECONDS, policy.timezone)
         at_s = self.clock.monotonic_s()
+        fleet = self.fleet.view(at_s=at_s)
+        if policy.queued:
+            fleet = self.queues.met_by(team, fleet=fleet, policy=policy)
         return Snapshot(
             policy=policy,
-            fleet=self.fleet.view(at_s=at_s),
+            fleet=fleet,
             at=at,
             budgets=self.budgets.view(policy, at=at),
             spill_spent=self.spilled.view(policy, at_s=at_s),

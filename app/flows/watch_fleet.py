@@ -155,6 +155,7 @@ class FleetWatch:
         target, is_right = watched.target, reading.model(watched.target.model) is not None
         if self._watched.get(target.name) is not watched:
             return
+        self._fleet.runs(target.name, version=reading.version or "")
         watched.waits_for_traffic = not reading.models
         if not is_right:
             watched.models_s = watched.asked_models_s + MODELS_AGAIN_S

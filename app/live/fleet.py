@@ -7,24 +7,20 @@ from datetime import UTC, date, datetime
 from functools import partial
 from math import inf
 
+from app.domain.capacity.learned import LearnedCurve, version_kept
 from app.domain.errors import TargetFailure
 from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
 from app.domain.routing.policy import Policy
-from app.domain.signals import EngineSignals, SignalName
-from app.domain.target import Circuit, Hosting, Target, TargetSeen
+from app.domain.signals import EngineSignals
+from app.domain.target import Circuit, Target, TargetSeen
 from app.domain.usage import Usage
 from app.live.circuits import IN_SERVICE, Circuits, Rest
-from app.live.rate_windows import RateWindow
-from app.live.target_load import NOTHING_TOLD, TargetLoad
+from app.live.target_load import TargetLoad
+from app.live.target_place import TTFT_KNOWN_S, TargetPlace
+from app.ports.curves import KeptCurve
 from app.ports.ledger import Compared, TargetSent
-
-#: The weight of the newest time to the first token in the smoothed one.
-TTFT_WEIGHT = 0.2
-#: A speed that nobody has seen for so long is not known any more. Without this, a target that rules leave because it
-#: was slow once would never be asked again, and so stay slow for ever.
-TTFT_KNOWN_S = 30.0
 
 
 class Fleet:
@@ -44,7 +40,7 @@ class Fleet:
         self._processes = processes
         self._has_credential = has_credential
         self._today = today
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, TargetPlace] = {}
         self._circuits = Circuits(notice=notice)
         self._measured: dict[str, MeasuredRates] = {}
         #: The last view; never changed, only replaced.
@@ -60,7 +56,7 @@ class Fleet:
         """Watch the targets of this policy: new ones start empty, known ones keep their counts, gone ones are dropped
         once nothing is in flight there."""
         for target in policy.targets.values():
-            place = self._places.setdefault(target.name, _Place())
+            place = self._places.setdefault(target.name, TargetPlace())
             place.is_followed = True
             place.credential_present = target.credential is None or self._has_credential(target.credential)
             place.rate_card = self._price(policy, target)
@@ -113,7 +109,7 @@ class Fleet:
         self._entered_s = at_s
         place = self._places.get(target)
         if place is None:
-            place = self._places[target] = _Place()
+            place = self._places[target] = TargetPlace()
         if meter is not None:
             place.meters[meter] = None
             if place.load is not None:
@@ -165,7 +161,8 @@ class Fleet:
         """An engine told its load, while at most `ours` requests of this process were there."""
         place = self._places.get(target)
         if place is not None and place.load is not None:
-            place.load.polled(signals, ours=ours)
+            since_s = place.load.polled(signals, ours=ours, teaches=not place.serves_instead)
+            place.progressed_s = max(place.progressed_s, since_s)
             self._changed.add(target)
             self._due_s = min(self._due_s, place.load.changes_after_s(at_s=signals.at_s))
 
@@ -175,6 +172,26 @@ class Fleet:
         if place is not None and place.serves_instead != instead:
             place.serves_instead = instead
             self._changed.add(target)
+
+    def runs(self, target: str, *, version: str) -> None:
+        """What version an engine says it is. What was learned of another one is void."""
+        place = self._places.get(target)
+        if place is not None and version:
+            place.runs(version_kept(version))
+            self._changed.add(target)
+
+    def learned(self) -> list[LearnedCurve]:
+        """What was learned of the policy's self-hosted targets, to be kept."""
+        learned = [place.learned() for place in self._places.values() if place.is_followed]
+        return [curve for curve in learned if curve is not None]
+
+    def recall(self, kept: Iterable[KeptCurve], *, at_s: float) -> None:
+        """What was learned before, or elsewhere, is taken over where it is more than is known here."""
+        for each in kept:
+            place = self._places.get(each.curve.of.target)
+            if place is not None and place.recall(each, at_s=at_s):
+                self._changed.add(each.curve.of.target)
+                self._due_s = min(self._due_s, at_s)
 
     def is_busy(self, *, at_s: float, lately_s: float) -> bool:
         """Anything is in flight, or was sent within the last `lately_s`."""
@@ -214,7 +231,7 @@ class Fleet:
         self,
         load: TargetLoad,
         target: str,
-        place: _Place,
+        place: TargetPlace,
         meter: Meter,
         *,
         prompt_tokens: int,
@@ -241,7 +258,7 @@ class Fleet:
     def _judge(
         self,
         target: str,
-        place: _Place,
+        place: TargetPlace,
         *,
         at_s: float,
         answered: bool,
@@ -296,96 +313,3 @@ class Fleet:
         day = datetime.fromtimestamp(rates.measured_at_s, UTC).date()
         origin = f"measured {day} on {rates.engine_version} at concurrency {rates.concurrency}"
         return standard_card(usd_per_hour=usd_per_hour, rates=rates, origin=origin)
-
-
-class _Place:
-    """One target, counted. A view shows it as an immutable `TargetSeen`."""
-
-    __slots__ = (
-        "credential_present",
-        "in_flight",
-        "is_followed",
-        "learned_of",
-        "load",
-        "meters",
-        "progressed_s",
-        "rate_card",
-        "rest",
-        "serves_instead",
-        "ttft_ms",
-        "ttft_until_s",
-        "window",
-    )
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        #: Of the requests in flight.
-        self.meters: dict[Meter, None] = {}
-        #: When anything came from there last, of requests that are over.
-        self.progressed_s = -inf
-        self.rest = IN_SERVICE
-        self.credential_present = True
-        self.rate_card: RateCard | None = None
-        self.is_followed = False
-        self.ttft_ms: float | None = None
-        self.ttft_until_s = 0.0
-        #: For targets with limits by the minute only.
-        self.window: RateWindow | None = None
-        #: For self-hosted targets only.
-        self.load: TargetLoad | None = None
-        self.learned_of = ("", "", "")
-        self.serves_instead = ""
-
-    def limit(self, target: Target) -> None:
-        """Count for the target's limits, if it has any."""
-        if target.requests_per_minute is None and target.tokens_per_minute is None:
-            self.window = None
-            return
-        if self.window is None:
-            self.window = RateWindow()
-        self.window.follow(target)
-
-    def learn(self, target: Target, *, processes: int) -> None:
-        """Learn how fast it is, if it is ours. What was learned stands until it is another engine or model."""
-        if target.hosting is not Hosting.SELF_HOSTED:
-            self.load, self.learned_of, self.serves_instead = None, ("", "", ""), ""
-            return
-        learned_of = (target.url, target.model, target.kind)
-        if self.load is None or self.learned_of != learned_of:
-            self.load, self.learned_of, self.serves_instead = TargetLoad(processes=processes), learned_of, ""
-        family = target.family
-        tells_load = family is not None and SignalName.RUNNING in family.signals
-        self.load.limit(target.in_flight_most, tells_load=tells_load)
-
-    def has_progressed_since(self, since_s: float) -> bool:
-        """Something came from there since: an engine that is slow is not one that hangs."""
-        last_s = max((meter.last_content_s for meter in self.meters), default=-inf)
-        return max(last_s, self.progressed_s) >= since_s
-
-    def saw_first_token(self, *, after_s: float, at_s: float) -> None:
-        ms = 1000 * after_s
-        self.ttft_ms = ms if self.ttft_ms is None else self.ttft_ms + TTFT_WEIGHT * (ms - self.ttft_ms)
-        self.ttft_until_s = at_s + TTFT_KNOWN_S
-
-    def seen(self, *, at_s: float) -> TargetSeen:
-        window = self.window
-        told = NOTHING_TOLD if self.load is None else self.load.told(in_flight=self.in_flight, at_s=at_s)
-        predicted_ms = self.ttft_ms if told.predicted_ttft_ms is None else told.predicted_ttft_ms
-        return TargetSeen(
-            in_flight=self.in_flight,
-            others=told.others,
-            share=told.share,
-            circuit=self.rest.circuit,
-            rests_after=self.rest.cause,
-            is_last_resort=self.rest.last_resort,
-            credential_present=self.credential_present,
-            rate_card=self.rate_card,
-            serves_instead=self.serves_instead,
-            waiting=told.waiting,
-            saturation=told.saturation,
-            predicted_ttft_ms=None if predicted_ms is None else round(predicted_ms, 1),
-            prefill_tokens_per_s=told.prefill_tokens_per_s,
-            age_s=told.age_s,
-            requests_left=None if window is None else window.requests_left(at_s=at_s),
-            tokens_left=None if window is None else window.tokens_left(at_s=at_s),
-        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import count
 from math import floor, inf
 from typing import Final
 
@@ -22,6 +24,10 @@ TOTALS_KEPT: Final = 4
 CURVE_KNOWN_S: Final = 300.0
 #: How long a prompt that is not streamed is taken to be computed where nothing is predicted.
 PREFILL_USUALLY_S: Final = 1.0
+
+
+#: Of ends that are kept, those of prompts that are computed by now may be half, and so many.
+ENDS_LEAST: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +54,11 @@ class TargetLoad:
         "_computing_until_s",
         "_curve",
         "_curve_until_s",
+        "_ends",
         "_fit",
         "_in_flight_most",
         "_met",
+        "_numbered",
         "_numbers",
         "_others",
         "_prefill_tokens",
@@ -74,6 +82,9 @@ class TargetLoad:
         self._computing: dict[Meter, int] = {}
         #: Of those that are not streamed, whose first token nobody sees: until when they count.
         self._computing_until_s: dict[Meter, float] = {}
+        #: The same, soonest first, with those that are computed by now; numbered, so that meters are not compared.
+        self._ends: list[tuple[float, int, Meter]] = []
+        self._numbered = count()
         self._prefill_tokens = 0
         self._numbers: dict[SignalName, float] = {}
         self._read_s: float | None = None
@@ -87,6 +98,25 @@ class TargetLoad:
         self._in_flight_most = in_flight_most
         self._tells_load = tells_load
 
+    # ── what was learned ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def fit(self) -> CurveFit:
+        """What was seen so far."""
+        return self._fit
+
+    def recall(self, fit: CurveFit, *, at_s: float) -> bool:
+        """Take over what was seen elsewhere, if that is twice as much as was seen here. It predicts for as long as if
+        its last first token had come now."""
+        if fit.answers <= 2 * self._fit.answers:
+            return False
+        self._fit, self._curve, self._curve_until_s = fit, fit.curve, at_s + CURVE_KNOWN_S
+        return True
+
+    def forget_curve(self) -> None:
+        """It is another engine: what was seen of the one before is void."""
+        self._fit, self._curve, self._curve_until_s = CurveFit(), None, -inf
+
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def entered(self, meter: Meter, *, in_flight: int, prompt_tokens: int, streamed: bool, at_s: float) -> None:
@@ -99,6 +129,7 @@ class TargetLoad:
             curve = self._curve_at(at_s)
             takes_s = PREFILL_USUALLY_S if curve is None else curve.ttft_s(load, prompt_tokens=prompt_tokens)
             self._computing_until_s[meter] = at_s + takes_s
+            self._ends_at(at_s + takes_s, meter)
 
     def computed(self, meter: Meter) -> None:
         """Its prompt is computed: its first token came. Nothing when that was known."""
@@ -133,26 +164,33 @@ class TargetLoad:
 
     # ── the engine's word ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def polled(self, signals: EngineSignals, *, ours: int) -> None:
-        """The engine told its load, of which at most `ours` requests are ours. One that told nothing only grows old."""
+    def polled(self, signals: EngineSignals, *, ours: int, teaches: bool = True) -> float:
+        """The engine told its load, of which at most `ours` requests are ours. One that told nothing only grows old.
+        `teaches`: it serves the model whose speed is learned.
+
+        Since when tokens have come there for somebody, whoever that is; minus infinity: none, or it does not tell."""
         numbers = dict(signals.numbers)
         if not numbers:
-            return
+            return -inf
+        before_s = self._read_s
+        progressed = any(numbers.get(name, -inf) > self._numbers.get(name, inf) for name in _PROGRESS)
         total = int(numbers.get(SignalName.RUNNING, 0) + numbers.get(SignalName.WAITING, 0))
         self._others = max(0, total - ours)
         if not self._is_known(signals.at_s):
             self._totals.clear()
         self._totals.append((ours, max(total, ours)))
-        self._saw_steps(numbers)
+        if teaches:
+            self._saw_steps(numbers)
         self._numbers, self._read_s = numbers, signals.at_s
+        return before_s if progressed and before_s is not None else -inf
 
     def _saw_steps(self, numbers: dict[SignalName, float]) -> None:
         """What passed since the last poll says how long steps take: the first pair of counters that the engine has."""
         before = self._numbers
         running = before.get(SignalName.RUNNING, 0.0), numbers.get(SignalName.RUNNING, 0.0)
-        for sum_s, count in _STEPS:
-            if count in before and count in numbers and sum_s in before and sum_s in numbers:
-                tokens, took_s = numbers[count] - before[count], numbers[sum_s] - before[sum_s]
+        for sum_s, tokens_of in _STEPS:
+            if tokens_of in before and tokens_of in numbers and sum_s in before and sum_s in numbers:
+                tokens, took_s = numbers[tokens_of] - before[tokens_of], numbers[sum_s] - before[sum_s]
                 if tokens > 0 and took_s > 0 and min(running) >= 1:
                     self._fit = self._fit.saw_step(sequences=sum(running) / 2, step_s=took_s / tokens)
                     self._curve = self._fit.curve
@@ -178,18 +216,30 @@ class TargetLoad:
 
     def grow_older(self, *, at_s: float) -> float:
         """Let go of what time alone ends; the moment at which it changes something next."""
-        for meter in [meter for meter, until_s in self._computing_until_s.items() if at_s >= until_s]:
-            self.computed(meter)
+        while self._soonest_s() <= at_s:
+            self.computed(self._ends[0][2])
         return self.changes_after_s(at_s=at_s)
 
     def changes_after_s(self, *, at_s: float) -> float:
         """When time alone changes what is told."""
-        due_s = min(self._computing_until_s.values(), default=inf)
+        due_s = self._soonest_s()
         if self._curve is not None and at_s < self._curve_until_s:
             due_s = min(due_s, self._curve_until_s)
         if self._read_s is not None:
             due_s = min(due_s, self._read_s + floor(at_s - self._read_s) + 1)
         return due_s
+
+    def _ends_at(self, until_s: float, meter: Meter) -> None:
+        if len(self._ends) > 2 * len(self._computing_until_s) + ENDS_LEAST:
+            self._ends = [each for each in self._ends if each[2] in self._computing_until_s]
+            heapify(self._ends)
+        heappush(self._ends, (until_s, next(self._numbered), meter))
+
+    def _soonest_s(self) -> float:
+        """When the first prompt that is not streamed counts no more. Those that are computed are let go of."""
+        while self._ends and self._ends[0][2] not in self._computing_until_s:
+            heappop(self._ends)
+        return self._ends[0][0] if self._ends else inf
 
     def _share(self, *, is_known: bool) -> int | None:
         """An even part of the limit at least; and beyond what was ours lately, an even part of what was free all the
@@ -237,6 +287,13 @@ def _working(in_flight: int, load: Load) -> int:
     return in_flight if load.places is None else min(in_flight, load.places)
 
 
+#: Counters that grow when a token comes, and do not where an engine hangs.
+_PROGRESS: Final = (
+    SignalName.GENERATION_TOKENS,
+    SignalName.TTFT_COUNT,
+    SignalName.ITL_COUNT,
+    SignalName.TPOT_COUNT,
+)
 _STEPS: Final = (
     (SignalName.ITL_SUM_S, SignalName.ITL_COUNT),
     (SignalName.TPOT_SUM_S, SignalName.TPOT_COUNT),

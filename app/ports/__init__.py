@@ -56,6 +56,8 @@ class Opening:
     #: Known before the body for answers that were whole first; another stream's charge stands on its receipt.
     charge: Nanodollars | None = None
     rates: tuple[RateStanding, ...] = ()
+    #: The request that came with the same idempotency key before, and was interrupted with its process.
+    interrupted: str | None = None
 
 
 class Reply(Protocol):
@@ -381,8 +383,12 @@ class PolicyHistory(Protocol):
 
 
 class Readings(Protocol):
-    """What is told of a receipt: metrics, log line, trace. Never raises, never waits."""
+    """What is told of a request: metrics, log line, trace. Never raises, never waits."""
 
     def dispatched(self, *, target: str) -> None: ...
+
+    def waited(self, *, target: str, waited_s: float, ended: str) -> None:
+        """A request was in the gateway's queue for this target so long; `ended`: how, by `live.queues.Turned`."""
+        ...
 
     def settled(self, receipt: Receipt) -> None: ...

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from app.providers.exchange import HttpAnswer, HttpClient, HttpFault, HttpFaultKind
 from app.providers.http_connection import Connection
+from app.providers.names import Address, LookUp, Names, system_look_up
 
 #: uvicorn, under most engines, ends an idle connection after 5 s; we leave first, so that no request meets the end.
 KEEP_IDLE_S: Final = 4.0
@@ -49,9 +50,12 @@ class PooledClient:
         roots_file: Path | None = None,
         keep_idle_s: float = KEEP_IDLE_S,
         keep_idle_tls_s: float = KEEP_IDLE_TLS_S,
+        look_up: LookUp = system_look_up,
     ) -> None:
+        """`look_up` finds the addresses of a name, and may wait."""
         self._keep_idle_s = keep_idle_s
         self._keep_idle_tls_s = keep_idle_tls_s
+        self._names = Names(look_up=look_up)
         self._trusted = ssl.create_default_context()
         self._trusted.set_alpn_protocols(["http/1.1"])
         if roots_file is not None:
@@ -101,7 +105,7 @@ class PooledClient:
 
     async def _connected(self, place: Place, *, connect_s: float) -> Connection:
         """A new connection, to the second address if the first has not answered in half of the time."""
-        addresses = await _addresses(place)
+        addresses = _two_of(await self._names.addresses(place.host))
         for address in addresses[:-1]:
             try:
                 async with asyncio.timeout(connect_s / 2):
@@ -225,15 +229,12 @@ class PooledAnswer:
             connection.close()
 
 
-async def _addresses(place: Place) -> list[str]:
-    """At most two to try: the one the system prefers, then one of the other family, or the next. Off the loop."""
-    found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    if not found:
-        raise socket.gaierror(socket.EAI_NONAME, "no address")
+def _two_of(found: Sequence[Address]) -> list[str]:
+    """At most two to try: the one the system prefers, then one of the other family, or the next."""
     preferred = found[0]
-    others = [info for info in found if info[4][0] != preferred[4][0]]
-    other_family = [info for info in others if info[0] != preferred[0]]
-    return [str(info[4][0]) for info in (preferred, *(other_family or others)[:1])]
+    others = [each for each in found if each[1] != preferred[1]]
+    other_family = [each for each in others if each[0] != preferred[0]]
+    return [address for _, address in (preferred, *(other_family or others)[:1])]
 
 
 def _prepared(url: str, headers: Mapping[str, str]) -> tuple[Place, bytes]:

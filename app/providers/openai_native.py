@@ -24,6 +24,9 @@ from app.providers.openai_usage import usage_from
 #: A whole answer larger than this is not read to its end.
 BODY_MOST_BYTES: Final = 64 * 1024 * 1024
 
+#: Of the time to the first token, what its connection may take.
+CONNECT_SHARE_MOST: Final = 0.9
+
 _PATHS: Final = {Endpoint.CHAT: "/chat/completions", Endpoint.COMPLETIONS: "/completions"}
 #: Destinations remembered; a policy has far fewer targets.
 _DESTINATIONS_MOST: Final = 4096
@@ -282,6 +285,13 @@ async def _open_whole(call: UpstreamCall, destination: Destination, blame: Blame
     return WholeAnswer(http, blame)
 
 
+def _connect_s(call: UpstreamCall) -> float:
+    """How long its connection may take. Where that would be all of a stream's time to the first token, it is less:
+    without a connection nothing was sent, and so nothing is billed."""
+    timeouts = call.timeouts
+    return min(timeouts.connect_s, CONNECT_SHARE_MOST * timeouts.first_token_s) if call.stream else timeouts.connect_s
+
+
 async def _open_stream(call: UpstreamCall, destination: Destination, blame: Blame) -> UpstreamAnswer:
     reader = PieceReader(blame=blame, usage_wanted=call.usage_wanted, choices=choices_asked(call), telling=call.telling)
     came = bytearray()
@@ -307,7 +317,7 @@ async def _ask(call: UpstreamCall, destination: Destination, blame: Blame, *, un
     """Send the request; an answer whose status is 200. Raises TargetFailure. Cancelled, `unread` is what had come."""
     headers = {"x-request-id": call.attempt_id, "x-breakeven-attempt": call.attempt_id}
     try:
-        http = await destination.post(body_of(call), headers=headers, connect_s=call.timeouts.connect_s, unread=unread)
+        http = await destination.post(body_of(call), headers=headers, connect_s=_connect_s(call), unread=unread)
     except HttpFault as fault:
         raise blame.broken(fault) from fault
     named = http.header("x-request-id")

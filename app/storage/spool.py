@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -27,7 +28,9 @@ from app.storage.spool_format import Kind, framed
 from app.storage.spool_home import Home, bytes_elsewhere, make_home, take_orphans
 from app.storage.spool_keeper import Keeper, SpoolLimits
 from app.storage.spool_quarantine import Quarantine
+from app.storage.spool_segment import Segment
 from app.storage.spool_sync import Sync, sync_directory, sync_file
+from app.storage.spool_tail import Again
 
 __all__ = ["Durability", "Spool", "SpoolLimits"]
 
@@ -41,9 +44,9 @@ _LOOK_AROUND_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """The place of a shipment. `orphan` None: it is our own."""
+    """The place of a shipment. `of` None: it is our own."""
 
-    orphan: Orphan | None
+    of: Orphan | Again | None
     part: Part
 
 
@@ -73,6 +76,8 @@ class Spool:
         #: Of dead processes, by name: every record is booked, and whoever asks has not let the home go yet.
         self._booked_homes: dict[str, Home] = {}
         self._bytes_elsewhere = 0
+        #: What is sent once more, as another server leads than the one that has it.
+        self._again: Again | None = None
         self._more = asyncio.Event()
         self._look_around_at_s = clock.monotonic_s()
 
@@ -97,7 +102,12 @@ class Spool:
             quarantine, home = await asyncio.to_thread(_prepared, directory, at_us=clock.unix_us())
             try:
                 keeper = Keeper(
-                    directory, home, limits=limits, sync=sync if durability == "fsync" else None, notice=notice
+                    directory,
+                    home,
+                    limits=limits,
+                    sync=sync if durability == "fsync" else None,
+                    notice=notice,
+                    unix_s=lambda: clock.unix_us() / 1e6,
                 )
             except OSError:
                 home.remove()
@@ -204,11 +214,11 @@ class Spool:
         """See `Outbox`. A shipment that is not the oldest (any more) is ignored, and so sent again."""
         mark = shipment.mark
         assert isinstance(mark, _Mark), "a shipment of another outbox"
-        if mark.orphan is None:
+        if mark.of is None:
             segment_shipped(mark.part)
             self._keeper.log.drop_shipped()
         else:
-            mark.orphan.shipped(mark.part)
+            mark.of.shipped(mark.part)
             self._part_with_finished_orphans()
 
     def quarantine(self, receipt: bytes, *, reason: str) -> None:
@@ -218,10 +228,22 @@ class Spool:
         except OSError as fault:
             raise self._keeper.unavailable(fault) from fault
 
+    def server_is(self, server: str) -> bool:
+        """See `ports.servers.Follower`."""
+        if self._again is not None:
+            return False
+        log = self._keeper.log
+        at_s = self._clock.unix_us() / 1e6
+        self._again = self._keeper.tail.server_is(server, at_s=at_s, live=log.segments)
+        log.stays = self._again is not None
+        if log.stays:
+            self._more.set()
+        return log.stays
+
     async def wait_for_more(self) -> None:
         """See `Outbox`. Returns every few seconds at least."""
         await self._look_around_if_due()
-        if self.depth:
+        if self.depth or self._again is not None:
             return
         self._more.clear()
         with contextlib.suppress(TimeoutError):
@@ -259,6 +281,11 @@ class Spool:
             if part is not None:
                 return _Mark(orphan, part)
         self._part_with_finished_orphans()
+        if self._again is not None:
+            part = await self._again.next_part(most=most)
+            if part is not None:
+                return _Mark(self._again, part)
+            self._again, self._keeper.log.stays = None, False
         for segment in tuple(self._keeper.log.segments):
             part = await segment_part(segment, most=most, home=self._keeper.log.name, quarantine=self._quarantine)
             if part is not None:
@@ -274,9 +301,12 @@ class Spool:
     def _part_with_finished_orphans(self) -> None:
         for orphan in [orphan for orphan in self._orphans if orphan.remaining == 0]:
             self._orphans.remove(orphan)
-            orphan.remove_segments()
+            orphan.part_with_segments(partial(self._put_by, home=orphan.home.name))
             self._booked_homes[orphan.home.name] = orphan.home
         self._keeper.bytes_beside = self._bytes_elsewhere + sum(orphan.size_bytes for orphan in self._orphans)
+
+    def _put_by(self, segment: Segment, *, home: str) -> None:
+        self._keeper.tail.put_by(segment, at_s=self._clock.unix_us() / 1e6, home=home)
 
     async def _look_around_if_due(self) -> None:
         if self._clock.monotonic_s() >= self._look_around_at_s:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -107,12 +108,12 @@ class Orphan:
         elif part.start == self._interrupted_shipped:
             self._interrupted_shipped = part.upto
 
-    def remove_segments(self) -> None:
-        """Everything is shipped: delete the files, oldest first. The home stays, for what else is kept under its name.
-        What cannot be deleted is adopted and sent again some time."""
+    def part_with_segments(self, part_with: Callable[[Segment], None]) -> None:
+        """Everything is shipped: the files go, oldest first. The home stays, for what else is kept under its name.
+        What cannot go is adopted and sent again some time."""
         with contextlib.suppress(OSError):
             for segment in self._segments:
-                segment.delete()
+                part_with(segment)
 
     def _replay(self, path: Path, content: bytes, open_intents: dict[str, Interrupted]) -> None:
         segment = Segment.left_behind(path, end=len(content))

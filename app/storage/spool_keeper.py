@@ -15,6 +15,7 @@ from app.storage.spool_home import Home
 from app.storage.spool_log import Log
 from app.storage.spool_segment import Segment
 from app.storage.spool_sync import GroupSync, Pending, Sync
+from app.storage.spool_tail import Tail
 
 _MEBIBYTE = 1 << 20
 #: Room under the cap kept for each record that is to come: the receipt of every request that is under way.
@@ -27,11 +28,13 @@ _TOLD = "new work is refused, as its record could not be kept: try again later; 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolLimits:
     """Sizes in bytes. `cap`: all segments of all processes in the directory; new work is refused above it. `reserve`:
-    room that each process sets aside on the disk, so that what was dispatched can be settled when it is full."""
+    room that each process sets aside on the disk, so that what was dispatched can be settled when it is full. `tail_s`:
+    for so long after it was shipped a segment is kept for another server; of all of them a quarter of the cap."""
 
     cap: int = 1024 * _MEBIBYTE
     segment: int = 16 * _MEBIBYTE
     reserve: int = 4 * _MEBIBYTE
+    tail_s: float = 0.0
 
 
 class Keeper:
@@ -46,6 +49,7 @@ class Keeper:
         sync: Sync | None,
         notice: Callable[[str], None],
         mend_again_s: float = _MEND_AGAIN_S,
+        unix_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """`sync` None: a record that is written is kept. Raises OSError."""
         self._directory = directory
@@ -53,11 +57,14 @@ class Keeper:
         self._notice = notice
         self._mend_again_s = mend_again_s
         self._loop = asyncio.get_running_loop()
+        self.tail = Tail(directory, home.name, kept_s=limits.tail_s, most_bytes=limits.cap // 4)
         self._log = Log(
             home,
             segment_bytes=limits.segment,
             reserve_bytes=limits.reserve,
             on_trouble=self._in_trouble,
+            tail=self.tail,
+            unix_s=unix_s,
         )
         self._group_sync: GroupSync | None = None
         if sync is not None:

@@ -12,6 +12,7 @@ from app.storage.spool_format import SEGMENT_HEADER, record_at
 from app.storage.spool_home import PROOF, RESERVE, Home
 from app.storage.spool_reserve import Reserve
 from app.storage.spool_segment import Segment
+from app.storage.spool_tail import Tail
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: An idle spool starts a new segment, and so gives its space back, once the current one is larger than this.
@@ -38,9 +39,21 @@ class Log:
     """
 
     def __init__(
-        self, home: Home, *, segment_bytes: int, reserve_bytes: int, on_trouble: Callable[[str], None]
+        self,
+        home: Home,
+        *,
+        segment_bytes: int,
+        reserve_bytes: int,
+        on_trouble: Callable[[str], None],
+        tail: Tail | None = None,
+        unix_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`tail`: where shipped segments go; None: away. `unix_s`: the time."""
         self._home = home
+        self._tail = tail
+        self._unix_s = unix_s
+        #: Shipped segments stay where they are: somebody reads them again.
+        self.stays = False
         self._segment_bytes = segment_bytes
         self._on_trouble = on_trouble
         self._numbered = 0
@@ -140,7 +153,7 @@ class Log:
         if current.end > _WORTH_LEAVING_BYTES and not (current.unshipped or current.unsynced or self.open):
             with contextlib.suppress(OSError):
                 self.begin_segment()
-        while len(self.segments) > 1:
+        while len(self.segments) > 1 and not self.stays:
             oldest = self.segments[0]
             if oldest.unshipped or oldest.unsynced or not self._carry_forward(oldest):
                 return
@@ -163,7 +176,10 @@ class Log:
         try:
             start = segment.append(record)
         except OSError as fault:
-            segment, start = self._append_after(fault, record, must=must)
+            if not (fault.errno in _NO_ROOM and self._tail is not None and self._tail.give_room()):
+                segment, start = self._append_after(fault, record, must=must)
+            else:
+                segment, start = self._append_in_the_room(record, must=must)
         self.size_bytes += len(record)
         return segment, start
 
@@ -174,6 +190,12 @@ class Log:
             if full.retired:
                 raise
             return full
+
+    def _append_in_the_room(self, record: bytes, *, must: bool) -> tuple[Segment, int]:
+        try:
+            return self.current, self.current.append(record)
+        except OSError as fault:
+            return self._append_after(fault, record, must=must)
 
     def _append_after(self, fault: OSError, record: bytes, *, must: bool) -> tuple[Segment, int]:
         if fault.errno in _NO_ROOM:
@@ -205,4 +227,7 @@ class Log:
     def _delete(self, segment: Segment) -> None:
         self.size_bytes -= segment.end
         with contextlib.suppress(OSError):  # what stays is only sent again
-            segment.delete()
+            if self._tail is None:
+                segment.delete()
+            else:
+                self._tail.put_by(segment, at_s=self._unix_s())

@@ -40,6 +40,9 @@ class ReceiptLog:
     def dispatched(self, *, target: str) -> None:
         """Nothing is logged before the receipt is settled."""
 
+    def waited(self, *, target: str, waited_s: float, ended: str) -> None:
+        """The receipt says it."""
+
     def settled(self, receipt: Receipt) -> None:
         """Queue the receipt's line."""
         self._offer(receipt_line(receipt, at=self._at(receipt.at_us)))
@@ -103,6 +106,7 @@ class _ReceiptLine(msgspec.Struct, omit_defaults=True, gc=False):
     refusal: str | None = None
     caller_label: str | None = None
     shadow_of: str | None = None
+    waited_ms: float | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -134,6 +138,8 @@ def receipt_line(receipt: Receipt, *, at: str | None = None) -> bytes:
         line.caller_label = _tame(label, longest=128)
     if receipt.shadow_of is not None:
         line.shadow_of = receipt.shadow_of
+    if receipt.flags:
+        line.waited_ms = round(receipt.waited_s * 1000) or None
     if final is None:
         line.flags = receipt.flags
         line.refusal = _tame(getattr(receipt.decision, "message", ""))

@@ -17,6 +17,7 @@ from app.domain.usage import UsageSource
 from app.telemetry import names
 from app.telemetry.exposition import Histogram, histograms, label_text, numbers
 from app.telemetry.money import MoneyMeter
+from app.telemetry.queues import QueueMeter
 
 #: Label sets come from the policy's own names. Should edits of a long life make more than this, the rest is "other".
 MOST_SERIES: Final = 1000
@@ -36,8 +37,12 @@ class Gauges:
 
     policy_digest: Callable[[], str]
     policy_refused: Callable[[], bool] = lambda: False
+    shipped: Callable[[], int] = lambda: 0
+    #: None: nobody has asked it yet.
+    postgres_up: Callable[[], bool | None] = lambda: None
     in_flight: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
     resting: Callable[[], Mapping[str, bool]] = lambda: _NONE_RESTING
+    queued: Callable[[], Mapping[str, int]] = lambda: _NONE_IN_FLIGHT
     retries_refused: Callable[[], int] = lambda: 0
     shed: Callable[[], int] = lambda: 0
     spool_depth: Callable[[], int] = lambda: 0
@@ -48,8 +53,8 @@ class Gauges:
 
 
 class PrometheusReadings:
-    """ports.Readings, and the listener of all who know whether Postgres is there. One instance a process; belongs to
-    the thread of its event loop. No registry is shared with anybody."""
+    """ports.Readings, and who is told of what no receipt says. One instance a process; belongs to the thread of its
+    event loop. No registry is shared with anybody."""
 
     def __init__(self, gauges: Gauges, *, most_series: int = MOST_SERIES) -> None:
         #: What budgets and limits did; told by those who know.
@@ -60,22 +65,20 @@ class PrometheusReadings:
         self._dispatched: dict[str, int] = {}
         self._overhead = Histogram(names.OVERHEAD.buckets)
         self._ttft_errors: dict[str, Histogram] = {}
+        self._queue = QueueMeter(most_targets=most_series)
         self._loop_lag = Histogram(names.LOOP_LAG.buckets)
-        self._shipped = 0
         self._copies: dict[str, int] = {}
         self._reloads = {"accepted": 0, "refused": 0}
-        self._postgres_up: bool | None = None
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
-
-    @property
-    def postgres_up(self) -> bool | None:
-        """Whether Postgres answered when last asked; None before anybody asked."""
-        return self._postgres_up
 
     def dispatched(self, *, target: str) -> None:
         """An attempt began at this target."""
         self._dispatched[target] = self._dispatched.get(target, 0) + 1
+
+    def waited(self, *, target: str, waited_s: float, ended: str) -> None:
+        """A request met a full target that it was to wait for."""
+        self._queue.waited(target=target, waited_s=waited_s, ended=ended)
 
     def settled(self, receipt: Receipt) -> None:
         """The receipt is final. About 10 µs for a request with one attempt."""
@@ -103,19 +106,6 @@ class PrometheusReadings:
         """An edit of the policy was swapped in, or refused."""
         self._reloads["accepted" if accepted else "refused"] += 1
 
-    def books_answered(self) -> None:
-        """Postgres answered."""
-        self._postgres_up = True
-
-    def books_away(self) -> None:
-        """Postgres did not answer."""
-        self._postgres_up = False
-
-    def shipped(self, count: int) -> None:
-        """So many receipts were booked."""
-        self._shipped += count
-        self._postgres_up = True
-
     def text(self) -> bytes:
         """Everything in Prometheus' text format (`exposition.CONTENT_TYPE`)."""
         ours = "".join(f"{line}\n" for line in self._lines())
@@ -132,7 +122,7 @@ class PrometheusReadings:
         if errors is None:
             name = first.target if len(self._ttft_errors) < self._most_series else "other"
             errors = self._ttft_errors.setdefault(name, Histogram(names.TTFT_ERROR.buckets))
-        errors.saw(1000 * first.ttft_s / predicted_ms)
+        errors.saw(1000 * (receipt.waited_s + first.ttft_s) / predicted_ms)
 
     def _of(self, facts: RequestFacts, attempt: Attempt | None) -> _Series:
         # Enumerations hash slowly, so the key holds plain values.
@@ -166,6 +156,7 @@ class PrometheusReadings:
             names.TTFT_ERROR,
             ((label_text(names.TTFT_ERROR.labels, (name,)), errors) for name, errors in self._ttft_errors.items()),
         )
+        yield from self._queue.lines()
         yield from histograms(names.LOOP_LAG, [("", self._loop_lag)])
         yield from self._gauge_lines()
 
@@ -173,14 +164,15 @@ class PrometheusReadings:
         gauges = self._gauges
         yield from numbers(names.IN_FLIGHT, _by_target(gauges.in_flight()))
         yield from numbers(names.RESTING, _by_target({name: int(is_so) for name, is_so in gauges.resting().items()}))
+        yield from numbers(names.QUEUED, _by_target(gauges.queued()))
         yield from numbers(names.RETRIES_REFUSED, [("", gauges.retries_refused())])
         yield from numbers(names.SHED, [("", gauges.shed())])
         yield from numbers(names.SPOOL_DEPTH, [("", gauges.spool_depth())])
         yield from numbers(names.SPOOL_REFUSING, [("", int(gauges.spool_refusing()))])
         yield from numbers(names.SPOOL_QUARANTINED, [("", gauges.spool_quarantined())])
-        yield from numbers(names.SHIPPED, [("", self._shipped)])
-        if self._postgres_up is not None:
-            yield from numbers(names.POSTGRES_UP, [("", int(self._postgres_up))])
+        yield from numbers(names.SHIPPED, [("", self._gauges.shipped())])
+        if (is_up := self._gauges.postgres_up()) is not None:
+            yield from numbers(names.POSTGRES_UP, [("", int(is_up))])
         yield from numbers(names.POLICY, [(label_text(names.POLICY.labels, (gauges.policy_digest(),)), 1)])
         reloads = self._reloads.items()
         yield from numbers(

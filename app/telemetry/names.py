@@ -148,6 +148,26 @@ TTFT_ERROR: Final = Family(
     labels=(TARGET,),
     buckets=_RATIO_BUCKETS,
 )
+QUEUE_WAIT: Final = Family(
+    name="breakeven_queue_wait_seconds",
+    help="In the gateway's own queue for a full target, of those who were in it, however it ended.",
+    type="histogram",
+    labels=(TARGET,),
+    buckets=_FIRST_TOKEN_BUCKETS,
+)
+QUEUE_ENDED: Final = Family(
+    name="breakeven_queue_ended_total",
+    help="Requests that met a full target and were to wait for it, by what became of that: sent, or gone without a "
+    "place (full, timeout, rests, stops, left).",
+    type="counter",
+    labels=(TARGET, "result"),
+)
+QUEUED: Final = Family(
+    name="breakeven_queue_length",
+    help="Requests that wait now in the gateway's own queue for a full target.",
+    type="gauge",
+    labels=(TARGET,),
+)
 LOOP_LAG: Final = Family(
     name="breakeven_event_loop_lag_seconds",
     help="How much later than asked for the event loop woke its watcher.",

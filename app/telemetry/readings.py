@@ -16,6 +16,10 @@ class AllReadings:
         for reading in self._readings:
             reading.dispatched(target=target)
 
+    def waited(self, *, target: str, waited_s: float, ended: str) -> None:
+        for reading in self._readings:
+            reading.waited(target=target, waited_s=waited_s, ended=ended)
+
     def settled(self, receipt: Receipt) -> None:
         for reading in self._readings:
             reading.settled(receipt)

@@ -10,6 +10,7 @@ from app.api.cold import ColdRooms, Readiness, cold_app
 from app.api.hot import HotRoutes
 from app.domain.errors import BreakevenError
 from app.domain.keys import PEPPER_BYTES, Pepper, Peppers, key_id_of, write_key
+from app.flows.repeats import Repeats
 from app.live.admission import Admission
 from app.live.keys import KnownKeys
 from app.ports import KeyRecord
@@ -35,6 +36,7 @@ class Surface:
         body_limit_bytes: int = 1000,
         body_within_s: float = 60,
         requests_most: int = 1000,
+        repeats: Repeats | None = None,
     ) -> None:
         self.admission = Admission(most=requests_most)
         pepper = Pepper(bytes(PEPPER_BYTES), version=1)
@@ -72,6 +74,7 @@ class Surface:
             body_within_s=body_within_s,
             report_bug=lambda request_id, bug: self.bugs.append(bug),
             refused=self.refused.append,
+            repeats=repeats,
         )
 
     async def ask(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.api.problems import RETRY_AFTER_MOST_S, problem_of, status_of
+from app.api.problems import RETRY_AFTER_MOST_S, RETRY_SPREAD_S, problem_of, status_of
 from app.domain.errors import (
     BadRequest,
     BodyTooLarge,
@@ -14,6 +14,7 @@ from app.domain.errors import (
     LedgerUnavailable,
     ModelNotAllowed,
     ModelUnknown,
+    NoPlace,
     NoTarget,
     RateLimited,
     TargetFailure,
@@ -21,7 +22,7 @@ from app.domain.errors import (
 )
 from app.domain.limits import RateKind, RateStanding
 from app.domain.routing.plan import Candidate, Refusal, RefusalReason
-from app.domain.target import TargetSeen
+from app.domain.target import QueueSeen, TargetSeen
 
 
 def _refusal(*filters: str) -> NoTarget:
@@ -31,6 +32,16 @@ def _refusal(*filters: str) -> NoTarget:
 
 def _failure(kind: FaultKind, **named: object) -> TargetFailure:
     return TargetFailure("it failed", kind=kind, target="t", **named)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("wait_s", "told_s"), [(None, 1), (0.2, 1), (12.3, 13), (900.0, RETRY_AFTER_MOST_S)])
+def test_who_got_no_place_is_told_when_there_may_be_one(wait_s: float | None, told_s: int) -> None:
+    problem = problem_of(NoPlace("no", target="t", code="queue_timeout", retry_after_s=wait_s))
+    assert (problem.retry_after_s, problem.spread_s) == (told_s, RETRY_SPREAD_S)
+    queue = QueueSeen(waiting=9, ahead=9, predicted_wait_ms=None if wait_s is None else 1000 * wait_s)
+    full = Candidate(target="t", rejected="no", filter="queue", seen=TargetSeen(queue=queue))
+    refusal = Refusal(reason=RefusalReason.NO_TARGET, rule="r", message="nobody may", candidates=(full,))
+    assert problem_of(NoTarget(refusal)).retry_after_s == told_s
 
 
 @pytest.mark.parametrize(
@@ -44,6 +55,7 @@ def _failure(kind: FaultKind, **named: object) -> TargetFailure:
         (BodyTooLate("no"), 408, "body_timeout"),
         (BodyTooLarge("no"), 413, "body_too_large"),
         (LedgerUnavailable("no"), 503, "ledger_unavailable"),
+        (NoPlace("no", target="t", code="queue_full"), 503, "queue_full"),
         (_refusal("context"), 400, "context_length_exceeded"),
         (_refusal("features", "endpoint"), 400, "unsupported"),
         (_refusal("features", "circuit"), 503, "no_target"),

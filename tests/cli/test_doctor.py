@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,17 @@ from pathlib import Path
 import pytest
 
 from app.cli.doctor import heading, signal_lines
+from app.domain.capacity.learned import LearnedCurve
 from app.domain.diagnosis import diagnosed
 from app.domain.engine import EngineReading, Health
 from app.domain.signals import Absent, EngineSignals, SignalName
+from app.storage.curve_book import PostgresCurveBook
+from app.storage.engine import Database
 from tests.command_line import HereAtOnce
 from tests.engines.server import CONTEXT, MODEL, FakeEngine
 from tests.engines.spoken import SPOKEN
 from tests.makers import a_target
+from tests.ports.curve_book_suite import learned
 
 POLICY = """\
 targets:
@@ -117,3 +122,25 @@ def test_a_zero_is_shown_as_a_zero_and_what_is_missing_is_not() -> None:
     assert "  running              missing: what stands there is no number" in lines
     away = diagnosed(a_target(), EngineReading(at_s=0, health=Health.AWAY, signals=signals), None)
     assert heading(away).endswith("1 thing must be done")
+
+
+def test_what_gateways_have_learned_is_told_where_the_books_are_there(
+    desk: HereAtOnce, engine: FakeEngine, books_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "learned              nothing is kept" in desk("doctor", "--no-request").out
+    monkeypatch.setenv("DATABASE_URL", books_url)
+    assert "learned              nothing is kept" in desk("doctor", "--no-request").out
+    curve = learned("gpu-a", answers=20, url=engine.url, model=MODEL)
+    asyncio.run(_keep(books_url, curve))
+    (line,) = [line for line in desk("doctor", "--no-request").out.splitlines() if "learned " in line]
+    assert re.search(r"a step of n takes \S+ \+ 3\.333 n ms; .* from 18\.2 answers, kept \d+ seconds ago", line), line
+    (found,) = desk("doctor", "--no-request", "--json").value
+    assert found["learned"]["step_per_sequence_ms"] == pytest.approx(10 / 3)
+    asyncio.run(_keep(books_url, learned("gpu-a", url="http://10.9.9.9/v1", model=MODEL)))
+    (found,) = desk("doctor", "--no-request", "--json").value
+    assert found["learned"] is None
+
+
+async def _keep(url: str, curve: LearnedCurve) -> None:
+    async with Database(url) as database:
+        await PostgresCurveBook(database).keep([curve])

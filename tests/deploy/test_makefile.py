@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("help", "run", "test", "test-vllm", "check", "bench", "bench-spill", "simulate", "faults", "lock", "clean")
+TARGETS = (
+    "help",
+    "run",
+    "test",
+    "test-vllm",
+    "check",
+    "bench",
+    "bench-idle",
+    "bench-spill",
+    "simulate",
+    "faults",
+    "lock",
+    "clean",
+)
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
 

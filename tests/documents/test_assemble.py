@@ -84,6 +84,23 @@ def test_a_route_is_as_written() -> None:
     ]
 
 
+def test_a_request_waits_in_a_queue_as_long_as_is_said_or_else_as_for_a_first_token() -> None:
+    assert policy().routes["chat"].timeouts.in_queue_s == 10.0
+    text = changed("first_token_s: 10,", "first_token_s: 10, queue_s: 2.5,")
+    said = (
+        policy(text.replace("- name: otherwise\n", "- name: otherwise\n        wait: true\n")).routes["chat"].timeouts
+    )
+    assert (said.in_queue_s, said.first_token_s) == (2.5, 10.0)
+
+
+def test_targets_with_a_limit_that_a_rule_waits_for_are_known_beforehand() -> None:
+    assert policy().queued == ()
+    waiting = changed("      - name: otherwise\n", "      - name: otherwise\n        wait: true\n")
+    assert policy(waiting).queued == ("gpu-a",)
+    assert policy(waiting).routes["chat"].waits("otherwise")
+    assert not policy(waiting).routes["chat"].waits("by weight")
+
+
 @pytest.mark.parametrize(
     ("written", "default", "most"),
     [("", 1024, None), ("{most: 500}", 500, 500), ("{most: 5000}", 1024, 5000), ("{default: 7}", 7, None)],

@@ -20,6 +20,7 @@ USUAL = WrittenDefaults(
     attempts=2,
     timeouts=WrittenTimeouts(connect_s=Decimal(1), total_s=Decimal(120)),
     recovery="restart",
+    kept_answers="nothing",
     output_tokens=WrittenOutputTokens(default=800, most=2000),
     prefer="cheapest",
     affinity="session",
@@ -34,7 +35,7 @@ def test_without_defaults_nothing_changes() -> None:
 
 def test_what_says_nothing_is_as_the_defaults_say() -> None:
     model = with_defaults(SILENT, USUAL)
-    assert (model.attempts, model.recovery) == (2, "restart")
+    assert (model.attempts, model.recovery, model.kept_answers) == (2, "restart", "nothing")
     assert model.timeouts == USUAL.timeouts
     assert model.output_tokens == USUAL.output_tokens
     (rule,) = model.rules
@@ -48,10 +49,11 @@ def test_what_says_something_keeps_it() -> None:
         attempts=5,
         timeouts=WrittenTimeouts(total_s=Decimal(9)),
         recovery="error",
+        kept_answers="all",
         output_tokens=WrittenOutputTokens(default=7),
     )
     model = with_defaults(own, USUAL)
-    assert (model.attempts, model.recovery) == (5, "error")
+    assert (model.attempts, model.recovery, model.kept_answers) == (5, "error", "all")
     assert model.timeouts == WrittenTimeouts(connect_s=Decimal(1), total_s=Decimal(9))
     assert model.output_tokens == WrittenOutputTokens(default=7, most=2000)
     assert model.rules == own.rules

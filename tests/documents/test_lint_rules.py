@@ -35,6 +35,7 @@ FAULTS: dict[str, tuple[str, str, str, str, str, str, str]] = {
     "a spill that waits": (SPILL, f"{SPILL}\n        wait: true", "48:9", "error", "spill", "does not spill", "remove `wait` or `spill`"),
     "a spill that waits by default": ("  affinity: session\n", "  affinity: session\n  wait: true\n", "49:9", "error", "spill", "does not spill", "add `wait: false` here"),
     "a wait for nobody": ("    limits: {in_flight: 64, waiting: 16}\n", "", "38:9", "warning", "wait", "nothing to wait for", "in_flight"),
+    "a queue that is never waited to its end": ("timeouts: {first_token_s: 10, total_s: 60}", "timeouts: {queue_s: 61, total_s: 60}", "50:25", "error", "bounds", "never reached", ""),
     "a wait that is a word": ("wait: true", "wait: 1", "39:15", "error", "shape", "true or false, not a whole number", ""),
     "a session with nowhere to stay": ("        affinity: none\n", "        affinity: session\n", "40:9", "warning", "affinity", "one target only", "remove it"),
     "an affinity that is none": ("        affinity: none\n", "        affinity: user\n", "40:19", "error", "word", '"user"', "none, session"),
@@ -105,6 +106,12 @@ def test_what_a_condition_only_may_ask_for_needs_no_target() -> None:
             told(whole("when: request.deadline_s > 3600", f'when: "{when}"'.replace('"completions"', "'completions'")))
             == []
         )
+
+
+def test_a_time_in_the_queue_where_no_rule_waits_is_a_warning() -> None:
+    text = whole("timeouts: {first_token_s: 10, total_s: 60}", "timeouts: {queue_s: 5, total_s: 60}")
+    assert told(text) == []
+    assert told(text.replace("        wait: true\n", "")) == [("policy.yaml:49:16", "queue")]
 
 
 def test_what_a_rule_has_by_default_is_no_fault_of_its_own() -> None:

@@ -7,7 +7,7 @@ import pytest
 from app.documents.compile import compile_policy
 from app.domain.budget import Budget, Every
 from app.domain.money import Nanodollars
-from app.domain.routing.policy import Preference, Recovery, Shadow, Spill, Timeouts
+from app.domain.routing.policy import KeptAnswers, Preference, Recovery, Shadow, Spill, Timeouts
 from tests.documents.good import findings_of
 
 WHOLE = """\
@@ -161,6 +161,14 @@ def test_a_budget_is_as_written() -> None:
 def test_every_recovery_is_in_force_without_a_finding(word: str) -> None:
     compiled = compile_policy({"policy.yaml": whole("recovery: error", f"recovery: {word}")})
     assert compiled.policy.routes["chat"].recovery is Recovery(word)
+    assert compiled.findings == ()
+
+
+@pytest.mark.parametrize("word", ["nothing", "whole", "all"])
+def test_every_choice_of_kept_answers_is_in_force_and_whole_is_the_usual_one(word: str) -> None:
+    compiled = compile_policy({"policy.yaml": whole("recovery: error", f"kept_answers: {word}")})
+    assert compiled.policy.routes["chat"].kept_answers is KeptAnswers(word)
+    assert compiled.policy.routes["plain"].kept_answers is KeptAnswers.WHOLE
     assert compiled.findings == ()
 
 

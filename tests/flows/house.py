@@ -29,9 +29,14 @@ class Told:
 
     receipts: list[Receipt] = field(default_factory=list)
     dispatches: list[str] = field(default_factory=list)
+    #: Targets that were waited for, and how it ended.
+    waits: list[tuple[str, str]] = field(default_factory=list)
 
     def dispatched(self, *, target: str) -> None:
         self.dispatches.append(target)
+
+    def waited(self, *, target: str, waited_s: float, ended: str) -> None:
+        self.waits.append((target, ended))
 
     def settled(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)

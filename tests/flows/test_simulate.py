@@ -196,6 +196,13 @@ def test_an_engine_that_is_too_slow_is_ruined_by_its_queue_and_saved_by_spilling
     assert ours.too_late == 0
 
 
+def test_in_a_long_queue_what_is_predicted_comes() -> None:
+    alone = ran(a_policy(STAY)).simulated.tally.lines()["ours"]
+    assert alone.ttft.p50_s is not None
+    assert alone.error_mean_s is not None
+    assert abs(alone.error_mean_s) < 0.2 * alone.ttft.p50_s
+
+
 def test_a_seller_costs_its_list_price_and_a_machine_what_it_takes_more() -> None:
     run = spilling()
     lines = run.simulated.tally.lines()

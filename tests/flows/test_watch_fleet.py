@@ -9,9 +9,11 @@ import pytest
 
 from app.domain.engine import EngineReading, EngineTrial, Health, ServedModel
 from app.domain.errors import FaultKind, TargetFailure
+from app.domain.metering.meter import Meter
 from app.domain.routing.policy import Policy
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Circuit, Hosting, Target
+from app.domain.usage import Usage
 from app.flows.watch_fleet import (
     IDLE_S,
     MODELS_AGAIN_S,
@@ -55,6 +57,7 @@ class _Engine:
 
     clock: _Clock
     models: tuple[str, ...] = ("smollm2",)
+    version: str | None = "0.11"
     numbers: Mapping[SignalName, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     slow: asyncio.Event | None = None
@@ -72,6 +75,7 @@ class _Engine:
                 health=Health.READY,
                 signals=EngineSignals(at_s=self.clock.now_s, numbers=self.numbers, missing={}),
                 models=tuple(ServedModel(name=name) for name in self.models),
+                version=self.version,
             )
 
     async def try_out(self, target: Target) -> EngineTrial:
@@ -327,3 +331,33 @@ async def test_every_family_is_known_by_what_it_serves(probe: HttpEngineProbe, m
 async def test_an_engine_that_is_away_is_taken_for_what_the_policy_says(probe: HttpEngineProbe) -> None:
     fleet = await _watched(probe, replace(OURS, url=unreachable_url()))
     assert fleet.view(at_s=SystemClock().monotonic_s())["home"].serves_instead == ""
+
+
+async def test_an_engine_that_comes_back_in_another_version_is_learned_anew() -> None:
+    rooms = _rooms(numbers={SignalName.GENERATION_TOKENS: 900.0})
+    await rooms.ask()
+    assert _learns(rooms) == ["0.11"]
+    for version in (None, "0.11"):
+        rooms.engine.version, rooms.engine.numbers = version, {SignalName.GENERATION_TOKENS: 10.0}
+        await rooms.over(2 * POLL_EVERY_S)
+        rooms.engine.numbers = {SignalName.GENERATION_TOKENS: 900.0}
+        rooms.request()
+        await rooms.over(2 * POLL_EVERY_S)
+        assert [curve.engine_version for curve in rooms.fleet.learned()] == ["0.11"]
+    rooms.engine.version, rooms.engine.numbers = "0.12", {SignalName.GENERATION_TOKENS: 10.0}
+    rooms.request()
+    await rooms.over(2 * POLL_EVERY_S)
+    assert rooms.fleet.learned() == []
+    assert rooms.fleet.view(at_s=rooms.clock.now_s)["home"].predicted_ttft_ms is None
+    assert _learns(rooms) == ["0.12"]
+
+
+def _learns(rooms: _Rooms) -> list[str]:
+    """Some streamed answers come; the version that what they teach is said to be of."""
+    for _ in range(4):
+        meter, at_s = Meter(started_s=rooms.clock.now_s, prompt_estimate=0), rooms.clock.now_s
+        rooms.fleet.entered("home", at_s=at_s, prompt_tokens=100, meter=meter, streamed=True)
+        usage = Usage(prompt=100, output=9)
+        rooms.fleet.left("home", at_s=at_s, answered=True, ttft_s=0.2, tpot_s=0.01, usage=usage, meter=meter)
+    assert rooms.fleet.view(at_s=rooms.clock.now_s)["home"].prefill_tokens_per_s is not None
+    return [curve.engine_version for curve in rooms.fleet.learned()]

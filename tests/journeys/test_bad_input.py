@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import io
 import json
 import socket
 from typing import Any
 
 from tests.gateway_process import GatewayProcess
-from tests.upstream import ScriptedUpstream
+from tests.process_facts import ProcessFacts
+from tests.upstream import ScriptedUpstream, whole
 
 HELLO = [{"role": "user", "content": "hello"}]
 GOOD: dict[str, Any] = {"model": "chat", "messages": HELLO}
@@ -124,6 +127,40 @@ async def test_an_endless_chunked_body_ends_at_the_limit(gateway: GatewayProcess
         assert sent < 64 << 20
         assert answer == b"" or answer.startswith(b"HTTP/1.1 413")
     assert not upstream.heard
+
+
+async def test_bodies_that_would_fill_the_memory_do_not(gateway: GatewayProcess, upstream: ScriptedUpstream) -> None:
+    """F-45: as large as the limit lets in, as deep, as many, and packed: eight of each at once."""
+    upstream.always(whole())
+    deep = b'{"model":"chat","messages":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}"
+    many = b'{"model":"chat","messages":[' + b"{}," * 999_999 + b"{}]}"
+    bomb = gzip.compress(b'{"model":"chat","messages":"' + b"a" * (64 << 20) + b'"}')
+    cases = {
+        "deep": (deep, {}, {400}),
+        "many": (many, {}, {200, 400}),
+        "bomb": (bomb, {"content-encoding": "gzip"}, {400}),
+    }
+    async with gateway.session() as session:
+
+        async def send(body: bytes, headers: dict[str, str]) -> int:
+            named = {"content-type": "application/json", **headers}
+            async with session.post("/v1/chat/completions", data=io.BytesIO(body), headers=named) as answer:
+                await answer.read()
+                return answer.status
+
+        assert await send(json.dumps(GOOD).encode(), {}) == 200
+        process = ProcessFacts(gateway.pid)
+        process.forget_peak()
+        before = process.resident_bytes
+        for name, (body, headers, statuses) in cases.items():
+            assert await send(body, headers) in statuses, name
+        print(f"one of each: {(process.peak_resident_bytes - before) / 2**20:.0f} MiB more at the most")
+        for name, (body, headers, statuses) in cases.items():
+            assert set(await asyncio.gather(*[send(body, headers) for _ in range(8)])) <= statuses, name
+        assert await send(json.dumps(GOOD).encode(), {}) == 200
+    most, left = process.peak_resident_bytes - before, process.resident_bytes - before
+    print(f"eight at once: {most / 2**20:.0f} MiB more at the most, {left / 2**20:.0f} left")
+    assert most < 64 << 20
 
 
 async def test_other_routes_and_methods_say_so_in_the_same_shape(gateway: GatewayProcess) -> None:

@@ -54,7 +54,6 @@ async def crashed_at(point: str, gateway: GatewayProcess) -> set[str]:
     return {request_id for request_id in answers if request_id is not None}
 
 
-@pytest.mark.timeout(300)
 async def test_a_gateway_killed_at_each_of_nine_points_loses_nothing_and_books_nothing_twice(
     tmp_path: Path, books_url: str, looking: ScriptedUpstream
 ) -> None:

@@ -24,10 +24,10 @@ from tests.command_line import COMMAND, ROOT, Ran, breakeven, clean_environment,
 from tests.gateway_process import free_port
 from tests.postgres import open_directory
 
-PATIENCE_S = 100.0
+PATIENCE_S = 200.0
 POLL_S = 0.1
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Place:
@@ -65,7 +65,7 @@ class Place:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def run(self, *arguments: str, **environment: str) -> Ran:
-        return breakeven(*arguments, timeout_s=200, **{**self.settings, **environment})
+        return breakeven(*arguments, timeout_s=400, **{**self.settings, **environment})
 
 
 class Up:

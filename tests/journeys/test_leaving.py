@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from tests.gateway_process import GatewayProcess
-from tests.upstream import Hang, Heard, ScriptedUpstream, broken_stream, stream, whole
+from tests.upstream import Hang, Heard, ScriptedUpstream, broken_stream, refusal, stream, whole
 
-ASK = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+ASK: dict[str, object] = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
+PROMPT: dict[str, object] = {"model": "chat", "prompt": "hello"}
 #: The cancellation must have reached the target after so long.
 SOON_S = 5.0
 
 
-async def _hang_up_after(gateway: GatewayProcess, *, stream: bool, until: bytes | None) -> str | None:
+async def _hang_up_after(
+    gateway: GatewayProcess, *, stream: bool, until: bytes | None, ask: dict[str, object] = ASK, route: str = CHAT
+) -> str | None:
     """Ask over a bare socket, read until `until` has come (None: nothing is read), and close. The request's id."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    body = json.dumps({**ASK, "stream": stream}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
+    body = json.dumps({**ask, "stream": stream}).encode()
+    head = f"POST {route} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
     writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
     request_id = None
@@ -80,6 +85,29 @@ async def test_a_caller_who_leaves_an_answer_that_is_not_streamed_cancels_it(
     receipt = await _only_receipt(gateway)
     assert receipt.outcome is Outcome.ABANDONED
     assert receipt.charge > 0
+
+
+async def test_on_every_route_and_in_a_retry_pause_leaving_is_noticed_at_once(
+    gateway: GatewayProcess, upstream: ScriptedUpstream
+) -> None:
+    slow = []
+    for number, (route, ask, streamed) in enumerate(
+        [(CHAT, ASK, True), (CHAT, ASK, False), (COMPLETIONS, PROMPT, True), (COMPLETIONS, PROMPT, False)]
+    ):
+        upstream.will(stream(first_s=1.9) if streamed else whole(first_s=9))
+        await _hang_up_after(gateway, stream=streamed, until=None, ask=ask, route=route)
+        left_s = time.monotonic()
+        await _left(upstream.heard[number])
+        slow.append(time.monotonic() - left_s)
+    upstream.will(refusal(429, headers=(("retry-after", "9"),)))
+    await _hang_up_after(gateway, stream=False, until=None)
+    left_s = time.monotonic()
+    receipts = await gateway.receipts(5, within_s=SOON_S)
+    slow.append(time.monotonic() - left_s - 0.5)
+    print("noticed after " + ", ".join(f"{seconds:.2f}" for seconds in slow) + " s")
+    assert {receipt.outcome for receipt in receipts} == {Outcome.ABANDONED}
+    assert len(upstream.heard) == 5, "nobody was asked again"
+    assert receipts[0].charge == 0
 
 
 async def test_a_caller_who_leaves_counts_against_nobodys_health(

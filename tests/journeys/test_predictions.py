@@ -15,6 +15,7 @@ from app.bootstrap.run_files import metrics_of_all
 from app.domain.metering.measurement import Outcome
 from app.domain.routing.plan import Plan, Refusal
 from app.telemetry import names
+from tests.books import said
 from tests.gateway_process import GatewayProcess
 from tests.upstream import Answer, Heard, ScriptedUpstream, Send, head, stream, whole
 from tests.worker_process import CpuWorker, cpu_worker
@@ -53,6 +54,7 @@ class Engine(ScriptedUpstream):
         super().__init__()
         self.model = model
         self.waits_s = 0.3
+        self.version = "0.11.0"
         #: Most at once, and when that was.
         self.most = 0
         self.always(self._answer)
@@ -73,6 +75,8 @@ class Engine(ScriptedUpstream):
             return _page(
                 f'vllm:num_requests_running{{engine="0"}} {self.running}\nvllm:num_requests_waiting{{engine="0"}} 0\n'
             )
+        if heard.path == "/version":
+            return whole(f'{{"version": "{self.version}"}}'.encode())
         if heard.path == "/v1/models":
             return whole(f'{{"object": "list", "data": [{{"id": "{self.model}", "owned_by": "vllm"}}]}}'.encode())
         return whole(b"")
@@ -206,3 +210,26 @@ async def test_an_engine_that_comes_back_with_another_model_gets_nothing_until_i
     assert isinstance(decision, Refusal)
     assert decision.candidates[0].filter == "model"
     assert "it serves another-model, not upstream-model" in decision.message
+
+
+async def test_a_gateway_that_was_restarted_predicts_from_its_first_request(
+    gateways: list[GatewayProcess], tmp_path: Path, books_url: str, engine: Engine
+) -> None:
+    engine.waits_s, engine.version = 0.05, "0.11.0"
+    gateway = await _open(gateways, tmp_path, books_url, url=engine.url, family="vllm", model=engine.model)
+    async with gateway.session() as session:
+        for number in range(6):
+            assert await _ask(session, "Tell me more. " * (1 + 20 * (number % 3))) == 200
+    assert (await gateway.receipts(6))[-1].decision.candidates[0].predicted_ttft_ms is None
+    gateway.stop()
+    (row,) = await said(books_url, "select target, model, engine_version, prefill_weight from service_curve")
+    assert (row["target"], row["model"], row["engine_version"]) == ("ours", engine.model, "0.11.0")
+    assert row["prefill_weight"] >= 5
+    await gateway.start()
+    async with gateway.session() as session:
+        assert await _ask(session) == 200
+    receipt = max(await gateway.receipts(7), key=lambda receipt: receipt.at_us)
+    (candidate,) = receipt.decision.candidates
+    assert candidate.seen.prefill_tokens_per_s is not None
+    assert candidate.predicted_ttft_ms is not None
+    assert 1 < candidate.predicted_ttft_ms < 10_000

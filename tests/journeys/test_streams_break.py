@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
@@ -150,7 +149,6 @@ def _spelled(recovery: str, answer: Answer) -> Answer:
     return as_completion(answer) if recovery == "continue" else answer
 
 
-@pytest.mark.timeout(180)
 async def test_whichever_way_a_stream_breaks_the_caller_gets_the_whole_answer_and_both_are_booked(
     open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
@@ -180,7 +178,6 @@ async def test_whichever_way_a_stream_breaks_the_caller_gets_the_whole_answer_an
             assert (asked["prompt"], asked["max_tokens"]) == ("Say: one two thr", 400 - first.usage.output)
 
 
-@pytest.mark.timeout(120)
 async def test_what_cannot_be_recovered_is_one_error_and_no_end(
     open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:
@@ -208,7 +205,6 @@ async def test_what_cannot_be_recovered_is_one_error_and_no_end(
         assert (receipt.outcome, receipt.attempts[-1].fault) == (Outcome.BROKEN, code)
 
 
-@pytest.mark.timeout(120)
 async def test_kill_9_while_the_second_answers_books_both(
     open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
 ) -> None:

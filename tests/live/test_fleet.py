@@ -12,7 +12,8 @@ from app.domain.pricing.self_host import MeasuredRates
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Circuit, Hosting, Machine
 from app.domain.usage import Usage
-from app.live.fleet import TTFT_KNOWN_S, TTFT_WEIGHT, Fleet
+from app.live.fleet import Fleet
+from app.live.target_place import TTFT_KNOWN_S, TTFT_WEIGHT
 from app.ports.ledger import Compared, TargetSent
 from tests.makers import CARD, a_policy, a_target
 
@@ -105,6 +106,22 @@ def _timed_out(fleet: Fleet, *, began_s: float, at_s: float) -> None:
     fleet.entered("home", at_s=began_s, meter=meter)
     failure = _failure(FaultKind.FIRST_TOKEN_TIMEOUT)
     fleet.left("home", at_s=at_s, answered=False, failure=failure, meter=meter)
+
+
+@pytest.mark.parametrize(("tokens", "circuit"), [(900, Circuit.CLOSED), (500, Circuit.OPEN)])
+def test_an_engine_that_works_for_others_who_see_nothing_yet_is_only_slow(tokens: int, circuit: Circuit) -> None:
+    """Answers that are not streamed come all at once: only the engine itself can tell that it works on them."""
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    whole, streamed = Meter(started_s=0, prompt_estimate=0), Meter(started_s=1, prompt_estimate=0)
+    fleet.entered("home", at_s=0, meter=whole)
+    fleet.entered("home", at_s=1, meter=streamed, streamed=True)
+    for at_s, counted in ((2, 500), (3, tokens)):
+        numbers = {SignalName.RUNNING: 2.0, SignalName.GENERATION_TOKENS: float(counted)}
+        fleet.polled("home", EngineSignals(at_s=at_s, numbers=numbers, missing={}), ours=2)
+    failure = _failure(FaultKind.FIRST_TOKEN_TIMEOUT)
+    fleet.left("home", at_s=4, answered=False, failure=failure, meter=streamed)
+    assert fleet.view(at_s=4)["home"].circuit is circuit
 
 
 def test_an_account_without_money_rests_at_every_target_that_uses_it_and_is_told_once() -> None:

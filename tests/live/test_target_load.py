@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from app.domain.capacity.service_curve import Load, ServiceCurve
 from app.domain.metering.meter import Meter
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.usage import Usage
-from app.live.target_load import CURVE_KNOWN_S, PREFILL_USUALLY_S, SIGNALS_KNOWN_S, TargetLoad
+from app.live.target_load import CURVE_KNOWN_S, ENDS_LEAST, PREFILL_USUALLY_S, SIGNALS_KNOWN_S, TargetLoad
 
 #: What the engine of these tests really is.
 ENGINE = ServiceCurve(step_s=0.01, step_per_sequence_s=0.001, prefill_s_per_token=0.001, overhead_s=0.05)
@@ -235,3 +237,37 @@ def test_shares_of_hungry_processes_settle_at_the_limit_from_any_beginning(proce
             most = max(most, sum(have))
         assert most <= limit * (2 - 1 / processes)
         assert limit - processes <= sum(have) <= limit
+
+
+def test_prompts_that_nobody_sees_computed_are_let_go_of_in_any_order_and_leave_nothing() -> None:
+    load = TargetLoad()
+    meters = [_enter(load, tokens=100, streamed=False, at_s=(7 * each) % 50 / 10) for each in range(50)]
+    for meter in meters[::3]:
+        load.left(meter, in_flight=1, ttft_s=None, tpot_s=None, usage=None, at_s=5)
+    left = sorted((7 * each) % 50 / 10 + PREFILL_USUALLY_S for each in range(50) if each % 3)
+    for due_s in left:
+        assert load.changes_after_s(at_s=due_s - 0.01) == due_s
+        load.grow_older(at_s=due_s)
+    assert load.changes_after_s(at_s=100) == inf
+    assert not load._ends
+
+
+def test_of_prompts_that_are_computed_before_their_time_little_is_kept() -> None:
+    load = _learned()
+    first = _enter(load, tokens=10**7, streamed=False)
+    for _ in range(1000):
+        meter = _enter(load, tokens=10**6, streamed=False)
+        load.left(meter, in_flight=2, ttft_s=None, tpot_s=None, usage=None, at_s=0)
+        load.changes_after_s(at_s=0)
+    assert len(load._ends) <= 2 + ENDS_LEAST + 2
+    load.computed(first)
+
+
+@pytest.mark.parametrize("counter", ["generation_tokens", "ttft_count", "itl_count", "tpot_count"])
+def test_an_engine_whose_counters_grow_gives_somebody_tokens(counter: str) -> None:
+    load = TargetLoad()
+    assert load.polled(_told(1, running=2, **{counter: 10}), ours=1) == -inf
+    assert load.polled(_told(2, running=2, **{counter: 10}), ours=1) == -inf
+    assert load.polled(_told(3, running=2, **{counter: 11}), ours=1) == 2
+    assert load.polled(_told(4), ours=1) == -inf
+    assert load.polled(_told(5, running=2, **{counter: 3}), ours=1) == -inf

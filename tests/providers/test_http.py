@@ -15,10 +15,10 @@ import pytest
 from app.providers.exchange import UNREAD_MOST_BYTES, HttpClient, HttpFault, HttpFaultKind
 from app.providers.http import PooledClient, http_client
 from app.providers.http_connection import Connection
-from tests.certificates import ROOTS_FILE, serving
+from tests.certificates import ROOTS_FILE, serving, show
 from tests.ports.http_suite import post, read_all
 from tests.providers.cancelling import cancelled_as_it_comes
-from tests.upstream import Finish, Hang, Pause, ScriptedUpstream, Send, head, part, stream_head, whole
+from tests.upstream import LAST_PART, Finish, Hang, Pause, ScriptedUpstream, Send, head, part, stream_head, whole
 
 
 @pytest.fixture
@@ -59,6 +59,23 @@ async def test_an_old_version_of_tls_is_refused(client: PooledClient) -> None:
     async with ScriptedUpstream(tls=old) as upstream:
         assert await fault_of(client, upstream.url) in {HttpFaultKind.UNTRUSTED, HttpFaultKind.REFUSED}
         assert upstream.heard == []
+
+
+async def test_a_certificate_that_is_replaced_counts_from_the_next_connection(client: PooledClient) -> None:
+    """For better and for worse: what is under way goes on."""
+    shown = serving("good")
+    async with ScriptedUpstream(tls=shown) as upstream:
+        upstream.will([stream_head(), part(b"one"), Pause(seconds=0.3), part(b"two"), LAST_PART])
+        running = await post(client, upstream.url)
+        show(shown, "expired")
+        assert await fault_of(client, upstream.url) is HttpFaultKind.UNTRUSTED
+        assert await read_all(running) == b"onetwo"
+        running.close()
+        show(shown, "good")
+        renewed = [await post(client, upstream.url) for _ in range(2)]
+        assert [answer.status for answer in renewed] == [200, 200]
+        for answer in renewed:
+            answer.close()
 
 
 async def test_a_server_that_speaks_no_tls_is_not_trusted(client: PooledClient, upstream: ScriptedUpstream) -> None:

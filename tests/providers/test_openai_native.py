@@ -228,6 +228,17 @@ async def test_a_connection_that_hangs_is_bounded_by_the_connect_time_out(
     assert failure.kind is FaultKind.CONNECT_TIMEOUT
 
 
+async def test_who_has_as_little_time_for_the_first_token_as_for_connecting_is_told_what_was_late(
+    provider: OpenAiProvider, target: Target
+) -> None:
+    """Nothing was sent without a connection: a first token that never came would have to be paid."""
+    with full_queue() as url:
+        timeouts = Timeouts(connect_s=0.5, first_token_s=0.3, idle_s=30, total_s=60)
+        failure = await failure_of(provider, a_call(replace(target, url=url), timeouts=timeouts))
+    assert failure.kind is FaultKind.CONNECT_TIMEOUT
+    assert not failure.may_have_worked
+
+
 @pytest.mark.parametrize(
     "silence",
     [

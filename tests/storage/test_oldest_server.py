@@ -11,8 +11,10 @@ import pytest
 from app.domain.ledger.month import Month
 from app.domain.ledger.report import CostQuery, Dimension
 from app.flows.month_close import close_month, verify_months
+from app.ports.repeats import Earlier, Mine
 from app.storage.adjustment_book import PostgresAdjustmentBook
 from app.storage.budget_book import PostgresBudgetBook
+from app.storage.curve_book import PostgresCurveBook
 from app.storage.embedded import EmbeddedPostgres
 from app.storage.embedded_binaries import system_binaries
 from app.storage.engine import Database
@@ -24,13 +26,17 @@ from app.storage.partitions import ensure_partitions
 from app.storage.policy_history import PostgresPolicyHistory
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.receipt_json import encode
+from app.storage.repeat_book import PostgresRepeatBook
 from app.storage.report_book import PostgresReportBook
+from app.storage.server_book import PostgresServerBook
 from tests.makers import NOON, a_receipt
 from tests.ports.adjustment_book_suite import a_correction
 from tests.ports.budget_book_suite import a_budget, told, wanting
+from tests.ports.curve_book_suite import learned
 from tests.ports.key_book_suite import a_record
 from tests.ports.policy_history_suite import a_pin, a_revision
 from tests.ports.rates_book_suite import rates
+from tests.ports.repeat_book_suite import a_claim
 from tests.postgres import SETTINGS, open_directory
 from tests.storage.test_month_book import a_receipt_of_october
 
@@ -70,12 +76,17 @@ async def test_every_book_works_on_the_systems_own_server(systems_own: EmbeddedP
         assert await keys.all() == (a_record(),)
         await speeds.remember(rates())
         assert await speeds.newest() == (rates(),)
+        curves = PostgresCurveBook(database)
+        for answers in (9, 5):
+            await curves.keep([learned(answers=answers)])
+        assert [each.curve for each in await curves.kept()] == [learned(answers=9)]
         history = PostgresPolicyHistory(database)
         assert [await history.remember(a_revision()) for _ in range(2)] == [True, False]
         await history.pin(a_pin())
         assert await history.find(a_revision().digest[:4]) == a_revision()
         assert (await history.pinned(), await history.release()) == (a_pin(), True)
         await _budgets_work(database, ledger)
+        await _repeats_work(database)
 
 
 async def _budgets_work(database: Database, ledger: PostgresLedgerBook) -> None:
@@ -98,3 +109,13 @@ async def months_end(database: Database) -> None:
     assert [part.rows for part in closed.parts] == [1, 1, 1, 4]
     assert await PostgresLedgerBook(database).book([encode(late)]) == 1
     assert [each.faults for each in await verify_months(months)] == [()]
+
+
+async def _repeats_work(database: Database) -> None:
+    book, claim = PostgresRepeatBook(database), a_claim()
+    assert await book.claim(claim, holder="h", for_s=60) == Mine()
+    assert isinstance(await book.claim(a_claim(2), holder="h", for_s=60), Earlier)
+    assert await book.finish(claim, answer=b"sealed")
+    await book.close("h")
+    assert await book.sweep() == 0
+    assert "/" in await PostgresServerBook(database).server()

@@ -19,6 +19,7 @@ from app.storage.spool_adoption import Orphan, as_interrupted
 from app.storage.spool_format import SEGMENT_HEADER, Kind, framed
 from app.storage.spool_home import Home, make_home, take_orphans
 from app.storage.spool_quarantine import Quarantine
+from app.storage.spool_segment import Segment
 from tests.makers import a_receipt
 from tests.storage.spool_pieces import checkpointed, intended, request_id, settled
 
@@ -236,7 +237,7 @@ def no_descriptors_left() -> Iterator[None]:
 async def test_a_removed_orphan_leaves_no_trace(tmp_path: Path) -> None:
     orphan = adopted(tmp_path, receipt(1), intent(2))
     await shipped(orphan)
-    orphan.remove_segments()
+    orphan.part_with_segments(Segment.delete)
     assert orphan.home.segment_paths() == []
     orphan.home.remove()
     assert not orphan.home.path.exists()

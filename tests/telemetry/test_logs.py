@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.keys import KeyKind, write_key
-from app.domain.ledger.receipt import Receipt
+from app.domain.ledger.receipt import Receipt, waited_flag
 from app.domain.metering.measurement import Outcome
 from app.domain.routing.plan import Refusal, RefusalReason
 from app.telemetry.logs import LONGEST_MESSAGE, EventLog, ReceiptLog, dropped_line, event_line, receipt_line
@@ -205,3 +205,10 @@ def _written(logger: logging.Logger) -> None:
 def test_the_line_of_a_copy_for_a_shadow_says_of_what() -> None:
     assert read(receipt_line(replace(a_receipt(), shadow_of="another")))["shadow_of"] == "another"
     assert "shadow_of" not in read(receipt_line(a_receipt()))
+
+
+def test_a_line_says_how_long_its_request_waited_for_a_place() -> None:
+    flags = (waited_flag(target="home", waited_s=1.25),)
+    assert read(receipt_line(a_receipt(flags=flags)))["waited_ms"] == 1250
+    assert read(receipt_line(a_receipt(attempts=(), flags=flags)))["waited_ms"] == 1250
+    assert "waited_ms" not in read(receipt_line(a_receipt(flags=("f",))))

@@ -12,16 +12,13 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.errors import BudgetExceeded, RateLimited
-from app.domain.ledger.receipt import Receipt
+from app.domain.ledger.receipt import Receipt, waited_flag
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.plan import Candidate, Plan, Refusal, RefusalReason
 from app.domain.target import Hosting, TargetSeen
 from app.domain.usage import Usage, UsageSource
-from app.flows.keys import BooksWatcher
-from app.flows.ship import ShippingWatcher
-from app.ports import Readings
 from app.telemetry import names
 from app.telemetry.metrics import Gauges, PrometheusReadings
 from tests.makers import NOON, REQUEST_ID, a_receipt, an_attempt, some_facts
@@ -241,23 +238,16 @@ def test_gauges_are_read_at_each_scrape() -> None:
 
 
 def test_postgres_is_neither_up_nor_down_before_anybody_asked() -> None:
-    subject = readings()
-    assert readings().postgres_up is None
+    up: list[bool | None] = [None]
+    subject = readings(postgres_up=lambda: up[-1])
     assert "breakeven_postgres_up" not in {name for name, _ in scraped(subject)}
-    subject.books_away()
-    assert value(scraped(subject), "breakeven_postgres_up") == 0
-    subject.books_answered()
-    assert value(scraped(subject), "breakeven_postgres_up") == 1
-    subject.books_away()
-    subject.shipped(500)
-    assert subject.postgres_up is True
-    assert value(scraped(subject), "breakeven_shipped_receipts_total") == 500
+    for is_up in (False, True):
+        up.append(is_up)
+        assert value(scraped(subject), "breakeven_postgres_up") == is_up
 
 
-def test_one_instance_serves_all_who_have_something_to_tell() -> None:
-    subject = readings()
-    told: tuple[Readings, BooksWatcher, ShippingWatcher] = (subject, subject, subject)
-    assert set(told) == {subject}
+def test_what_was_shipped_is_counted() -> None:
+    assert value(scraped(readings(shipped=lambda: 503)), "breakeven_shipped_receipts_total") == 503
 
 
 def test_a_late_event_loop_shows() -> None:
@@ -284,10 +274,14 @@ def test_two_readings_share_nothing_and_the_global_registry_stays_empty_of_us() 
 
 def test_every_family_on_the_page_of_names_is_exposed() -> None:
     subject = readings(
-        in_flight=lambda: {"home": 1}, resting=lambda: {"home": True}, shadows_dropped=lambda: {"crowded": 0}
+        postgres_up=lambda: True,
+        in_flight=lambda: {"home": 1},
+        resting=lambda: {"home": True},
+        queued=lambda: {"home": 1},
+        shadows_dropped=lambda: {"crowded": 0},
     )
     subject.dispatched(target="home")
-    subject.books_answered()
+    subject.waited(target="home", waited_s=0.5, ended="sent")
     subject.loop_lagged(0.0)
     subject.settled(a_receipt(an_attempt(number=2, usage_source=UsageSource.CHECKPOINT)))
     subject.settled(_predicted(100.0, ttft_s=0.1))
@@ -363,6 +357,13 @@ def test_the_error_of_a_prediction_is_real_over_predicted() -> None:
     assert value(seen, f"{error}_count", target="home") == 3
     assert value(seen, f"{error}_sum", target="home") == pytest.approx(2 + 1 + 0.5)
     assert value(seen, f"{error}_bucket", target="home", le="1.0") == 2
+
+
+def test_a_prediction_that_had_a_wait_in_it_is_held_against_the_wait_too() -> None:
+    subject = readings()
+    receipt = _predicted(2000.0, ttft_s=0.5)
+    subject.settled(replace(receipt, flags=(waited_flag(target="home", waited_s=1.5),)))
+    assert value(scraped(subject), f"{names.TTFT_ERROR.name}_sum", target="home") == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("ms", "ttft_s"), [(None, 0.2), (0.0, 0.2), (100.0, None)])

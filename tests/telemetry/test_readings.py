@@ -14,6 +14,9 @@ class Notebook:
     def dispatched(self, *, target: str) -> None:
         self.told.append(target)
 
+    def waited(self, *, target: str, waited_s: float, ended: str) -> None:
+        self.told.append((target, waited_s, ended))
+
     def settled(self, receipt: Receipt) -> None:
         self.told.append(receipt)
 
@@ -23,5 +26,6 @@ def test_every_reading_is_told_the_same() -> None:
     both = AllReadings(one, other)
     receipt = a_receipt()
     both.dispatched(target="home")
+    both.waited(target="home", waited_s=1.5, ended="sent")
     both.settled(receipt)
-    assert one.told == other.told == ["home", receipt]
+    assert one.told == other.told == ["home", ("home", 1.5, "sent"), receipt]

@@ -41,6 +41,10 @@ class Line:
             xy=KEEP * self.xy + share * dx * dy,
         )
 
+    def faded(self, share: float) -> Line:
+        """With samples that count only for so much of what they did: the same line, which new ones move sooner."""
+        return Line(weight=share * self.weight, x=self.x, y=self.y, xx=share * self.xx, xy=share * self.xy)
+
     @property
     def has_spread(self) -> bool:
         """Its samples lie far enough apart to show a slope."""

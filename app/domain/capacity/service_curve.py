@@ -3,13 +3,15 @@
 One decode step with n sequences takes tau(n) = W + H·n: the weights are read once for all, each sequence adds its part.
 The time to the first token of a request sent now, with n requests in flight there and room for c at once:
 
-    overhead + tau(n) + PF·(1/P + tau(n)/B) + max(0, n + 1 - c)·(O/c)·tau(c)
+    overhead + tau(n) + p·k + max(PF·k, max(0, n + 1 - c)·(O/c)·tau(c))        k = 1/P + tau(n)/B
 
-PF are the prompt tokens ahead of it and its own that have to be computed, P the prompt tokens computed in a second, B
-those that go into one step, O the mean of output tokens. n counts no more than c in tau. The first terms are prefill,
-which shares its steps with decoding; the last is the queue: every step of a full engine brings c tokens, and each
-request ahead holds its place for O of them. The formula is our own derivation from how such engines schedule; of the
-number of steps, ceil(PF/B), it takes 1 + PF/B, so that what a request's own prompt adds can be told apart.
+p are the tokens of its own prompt that have to be computed, PF those of the prompts ahead of it, P the prompt tokens
+computed in a second, B those that go into one step, O the mean of output tokens. n counts no more than c in tau. k is
+prefill, which shares its steps with decoding. What is ahead is prefill or the queue, whichever takes longer: every step
+of a full engine brings c tokens, and each request ahead holds its place for O of them; the time per token of a full
+engine, as it is learned, has the prefill of those who take the places in it, so the two are not added. The formula is
+our own derivation from how such engines schedule; of the number of steps, ceil((PF + p)/B), it takes 1 + (PF + p)/B,
+so that what a request's own prompt adds can be told apart.
 
 The numbers are learned from answers and from what engines count: see `CurveFit`.
 """
@@ -89,8 +91,10 @@ class ServiceCurve:
 
     def ttft_s(self, load: Load, *, prompt_tokens: int = 0, cached_tokens: int = 0) -> float:
         """When the first token of a request sent now comes. Without its prompt, what `token_s` adds for it is left."""
-        tokens = load.prefill_tokens + max(0, prompt_tokens - cached_tokens)
-        return self.overhead_s + self._step_s(load) + tokens * self.token_s(load) + self.queue_s(load)
+        token_s = self.token_s(load)
+        ahead_s = max(load.prefill_tokens * token_s, self.queue_s(load))
+        own_s = max(0, prompt_tokens - cached_tokens) * token_s
+        return self.overhead_s + self._step_s(load) + ahead_s + own_s
 
     def _step_s(self, load: Load) -> float:
         return self.step_with_s(load.in_flight if load.places is None else min(load.in_flight, load.places))
@@ -130,6 +134,17 @@ class CurveFit:
         in_prefill_s = max(0.0, ttft_s - step_s * (1 + tokens / STEP_TOKENS))
         prefill = self.prefill.saw(x=tokens, y=in_prefill_s)
         return CurveFit(steps=self.steps, prefill=prefill, output_tokens=self.output_tokens)
+
+    def faded(self, share: float) -> CurveFit:
+        """With samples that count only for so much of what they did."""
+        return CurveFit(
+            steps=self.steps.faded(share), prefill=self.prefill.faded(share), output_tokens=self.output_tokens
+        )
+
+    @property
+    def answers(self) -> float:
+        """How many first tokens it rests on, of which older ones count for less."""
+        return self.prefill.weight
 
     @property
     def curve(self) -> ServiceCurve | None:

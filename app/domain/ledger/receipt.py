@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -20,12 +21,21 @@ BUDGET_REFUSED: Final = "budget_refused"
 LEDGER_UNAVAILABLE: Final = "ledger_unavailable"
 #: The attempts began behind the plan's first choice.
 PASSED_OVER: Final = "passed_over"
+#: It waited in the gateway's queue; once for each target that it waited for.
+WAITED: Final = "waited"
 _SAYING: Final = ": "
+_WAITED_MS: Final = re.compile(r"it waited (\d+) ms")
 
 
 def flagged(word: str, sentence: str) -> str:
     """A flag that says why."""
     return f"{word}{_SAYING}{sentence}"
+
+
+def waited_flag(*, target: str, waited_s: float, in_vain: str = "") -> str:
+    """That it waited so long for a place at this target; `in_vain`: why it got none."""
+    why = f", in vain: {in_vain}" if in_vain else ""
+    return flagged(WAITED, f"it waited {round(1000 * waited_s)} ms for a place at {target}{why}")
 
 
 @quickly_made
@@ -80,7 +90,7 @@ class Receipt:
     attempts: tuple[Attempt, ...] = ()
     #: From the first byte of the request to the last of the answer.
     duration_s: float = 0.0
-    #: Our own part of it before the first dispatch.
+    #: Our own part of it before the first dispatch, without what it waited for a place at a full target.
     overhead_s: float = 0.0
     #: Each a word, or a word and a sentence (`flagged`).
     flags: tuple[str, ...] = field(default=())
@@ -95,6 +105,14 @@ class Receipt:
         if len(self.attempts) == 1:
             return self.attempts[0].charge
         return Nanodollars(sum(attempt.charge for attempt in self.attempts))
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds in the gateway's queue, for all targets together; 0 for what never had to wait."""
+        if not self.flags:
+            return 0.0
+        waits = (_WAITED_MS.match(flag, len(WAITED) + len(_SAYING)) for flag in self.flags if flag.startswith(WAITED))
+        return sum(int(wait[1]) for wait in waits if wait) / 1000
 
     @property
     def flag_words(self) -> frozenset[str]:

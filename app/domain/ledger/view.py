@@ -47,6 +47,7 @@ def receipt_view(receipt: Receipt, *, adjustments: Iterable[Adjustment] | None =
         **({} if adjustments is None else _corrections(receipt, adjustments)),
         "duration_ms": _ms(receipt.duration_s),
         "overhead_ms": _ms(receipt.overhead_s),
+        "waited_ms": _ms(receipt.waited_s),
         "flags": sorted(receipt.flag_words),
         "attempts": [_attempt_view(attempt) for attempt in receipt.attempts],
     }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from app.domain.budget import Budget, PastStep
 from app.domain.pricing.charge import charge
 from app.domain.routing.facts import RequestFacts
-from app.domain.routing.filters import FILTERS, FILTERS_THAT_WAIT
+from app.domain.routing.filters import FILTERS, FILTERS_THAT_WAIT, has_its_turn_in_time
 from app.domain.routing.last_resort import last_resort
 from app.domain.routing.names import names_for_conditions
 from app.domain.routing.past import degraded_rule, reject_the_others, said, steps_reached
@@ -35,6 +35,8 @@ def decide(facts: RequestFacts, snapshot: Snapshot) -> Plan | Refusal:
             witness=_witness(route, None, facts, snapshot),
         )
     contenders = _judged(rule, facts, snapshot)
+    if rule.waits:
+        _reject_late_turns(contenders, facts, route)
     witness = _witness(route, rule, facts, snapshot)
     reached = _steps_reached(facts, snapshot)
     if reached:
@@ -92,6 +94,16 @@ def _judged(rule: Rule, facts: RequestFacts, snapshot: Snapshot) -> list[Contend
                 break
         contenders.append(contender)
     return contenders
+
+
+def _reject_late_turns(contenders: Sequence[Contender], facts: RequestFacts, route: Route) -> None:
+    within_s = route.timeouts.in_queue_s
+    if facts.deadline_s is not None:
+        within_s = min(within_s, facts.deadline_s)
+    for one in contenders:
+        if one.rejected is None and one.seen.queue is not None:
+            one.rejected = has_its_turn_in_time(one.seen, within_s=within_s)
+            one.filter = None if one.rejected is None else "queue"
 
 
 def _steps_reached(facts: RequestFacts, snapshot: Snapshot) -> Sequence[tuple[Budget, PastStep]]:

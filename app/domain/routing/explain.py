@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from app.domain.money import Nanodollars, shown
 from app.domain.routing.names import budget_names, target_names
 from app.domain.routing.plan import Candidate, Plan, Refusal, Witness
+from app.domain.target import QueueSeen
 
 
 def explain(decision: Plan | Refusal) -> tuple[str, ...]:
@@ -74,6 +75,8 @@ def _sentence(one: Candidate, decision: Plan | Refusal) -> str:
 
 def _figures(one: Candidate, decision: Plan | Refusal) -> Iterator[str]:
     yield f"{one.seen.in_flight} in flight"
+    if one.seen.queue is not None and one.place is not None:
+        yield f"full, with {one.seen.queue.ahead} ahead in its queue{_turn(one.seen.queue)}"
     if one.expected_ttft_ms is not None:
         yield f"first token predicted after {one.expected_ttft_ms:.0f} ms"
     if one.expected_charge is not None:
@@ -87,6 +90,12 @@ def _figures(one: Candidate, decision: Plan | Refusal) -> Iterator[str]:
     if more is not None:
         pick = _pick(decision).target
         yield f"${shown(Nanodollars(abs(more)))} {'more' if more > 0 else 'less'} than {pick}" if more else f"as {pick}"
+
+
+def _turn(queue: QueueSeen) -> str:
+    if queue.predicted_wait_ms is None:
+        return ""
+    return f" and its turn predicted after {queue.predicted_wait_ms:.0f} ms"
 
 
 def _about_the_rest(witness: Witness) -> Iterator[str]:
@@ -147,7 +156,17 @@ def _candidate_view(one: Candidate) -> dict[str, object]:
             "rate_card": None if one.seen.rate_card is None else one.seen.rate_card.digest,
             "requests_left": one.seen.requests_left,
             "tokens_left": one.seen.tokens_left,
+            "queue": None if one.seen.queue is None else _queue_view(one.seen.queue),
         },
+    }
+
+
+def _queue_view(queue: QueueSeen) -> dict[str, object]:
+    return {
+        "waiting": queue.waiting,
+        "ahead": queue.ahead,
+        "predicted_wait_ms": queue.predicted_wait_ms,
+        "is_full": queue.is_full,
     }
 
 

@@ -111,8 +111,10 @@ def has_room(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | Non
 
 
 def has_a_place_in_its_queue(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
-    """Where the request would have to wait, fewer wait there than its limit: in the engine's own queue, as it was last
-    read, or beyond the target's places, as this process counts them."""
+    """Where the request would have to wait, fewer wait there than its limit: in the gateway's own queue, by its team's
+    part of it, in the engine's, as it was last read, or beyond the target's places, as this process counts them."""
+    if seen.queue is not None and seen.queue.is_full:
+        return f"{seen.queue.waiting} requests wait for it, and its queue has no place for another of this team"
     if target.waiting_most is None:
         return None
     places = target.in_flight_most
@@ -122,6 +124,16 @@ def has_a_place_in_its_queue(facts: RequestFacts, target: Target, seen: TargetSe
     if not would_wait or waiting < target.waiting_most:
         return None
     return f"{waiting} requests wait there and its limit is {target.waiting_most}"
+
+
+def has_its_turn_in_time(seen: TargetSeen, *, within_s: float) -> str | None:
+    """For rules that wait: the turn in the gateway's queue is predicted within the time that the route gives."""
+    if seen.queue is None or seen.queue.predicted_wait_ms is None or seen.queue.predicted_wait_ms <= 1000 * within_s:
+        return None
+    return (
+        f"{seen.queue.ahead} requests are ahead in its queue and a place is predicted after "
+        f"{seen.queue.predicted_wait_ms / 1000:.1f} s; a request may wait {within_s:g} s"
+    )
 
 
 #: In this order; the names are what plans and explanations show.

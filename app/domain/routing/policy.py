@@ -56,6 +56,15 @@ class Recovery(StrEnum):
     BUFFER = "buffer"
 
 
+class KeptAnswers(StrEnum):
+    """Which answers are kept, sealed, for repeats of a request that came with an idempotency key."""
+
+    NOTHING = "nothing"
+    #: Those that are not streamed, and errors before a first byte.
+    WHOLE = "whole"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spill:
     """When a rule leaves its self-hosted targets for its managed ones, and for how much money at most."""
@@ -91,7 +100,7 @@ class Rule:
     spill: Spill | None = None
     #: A conversation stays with one target while that target's load allows it.
     keeps_sessions: bool = False
-    #: A full target stays a candidate: the request waits there rather than going elsewhere.
+    #: A full target stays a candidate: the request waits in the gateway's queue for it rather than going elsewhere.
     waits: bool = False
     shadow: Shadow | None = None
     #: `file:line` of the rule, for people.
@@ -100,12 +109,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Bounds of one request, in seconds. `first_token` and `idle` bound streams; `total` bounds everything."""
+    """Bounds of one request, in seconds. `first_token` and `idle` bound streams, `queue` all its waiting for places at
+    full targets; `total` bounds everything."""
 
     connect_s: float = 2.0
     first_token_s: float = 30.0
     idle_s: float = 30.0
     total_s: float = 600.0
+    #: None: as `first_token_s`.
+    queue_s: float | None = None
+
+    @property
+    def in_queue_s(self) -> float:
+        """The most that a request waits for places."""
+        return self.first_token_s if self.queue_s is None else self.queue_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +134,7 @@ class Route:
     attempts: int = 3
     timeouts: Timeouts = Timeouts()
     recovery: Recovery = Recovery.ERROR
+    kept_answers: KeptAnswers = KeptAnswers.WHOLE
     #: Output tokens assumed for a price estimate when the caller names no cap.
     output_tokens_default: int = 1024
     #: The most output tokens a caller may ask for; None: the target's own limit.
@@ -126,6 +144,13 @@ class Route:
     reads_budgets: tuple[str, ...] = ()
     #: Makes the names of one request ready for all its conditions at once; None: each takes them as they are. Pure.
     prepare: Callable[[Mapping[str, object]], Mapping[str, object]] | None = None
+
+    def waits(self, rule: str) -> bool:
+        """The rule of this name waits for full targets."""
+        for each in self.rules:
+            if each.name == rule:
+                return each.waits
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +168,8 @@ class Policy:
     machine_usd_per_hour: Mapping[str, Decimal] = field(default_factory=dict)
     #: Speeds that the policy gives itself; they win over measurements.
     given_rates: Mapping[str, MeasuredRates] = field(default_factory=dict)
+    #: Targets with a limit of requests in flight that some rule waits for, sorted.
+    queued: tuple[str, ...] = ()
 
     def usd_per_hour(self, target: Target) -> Decimal | None:
         """What the target's machines cost an hour, all together; None when the policy does not say."""

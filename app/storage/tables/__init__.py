@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.storage.tables.alerts import ALERT
 from app.storage.tables.budgets import BUDGET_ACCOUNT, BUDGET_GONE, BUDGET_LEASE
+from app.storage.tables.curves import SERVICE_CURVE
 from app.storage.tables.keys import RATE_BUCKET, RATE_PROCESS, TEAM, VIRTUAL_KEY
 from app.storage.tables.ledger import ADJUSTMENT, ENTRY, MONTH_CLOSE, MONTH_SEAL, POSTING
 from app.storage.tables.metadata import METADATA
@@ -18,6 +19,7 @@ from app.storage.tables.receipts import (
     TOKENS_MOST,
     USAGE_SOURCES,
 )
+from app.storage.tables.repeats import REPEAT
 
 __all__ = [
     "ADJUSTMENT",
@@ -39,6 +41,8 @@ __all__ = [
     "RATE_CARD",
     "RATE_PROCESS",
     "RECEIPT",
+    "REPEAT",
+    "SERVICE_CURVE",
     "SOURCES",
     "SUMS",
     "TEAM",

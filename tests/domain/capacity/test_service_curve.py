@@ -124,6 +124,17 @@ def test_an_engine_that_follows_the_formula_is_learned_exactly(
     assert learned.ttft_s(full, prompt_tokens=2000) == pytest.approx(engine.ttft_s(full, prompt_tokens=2000), rel=1e-3)
 
 
+@pytest.mark.parametrize(("ahead", "counts"), [(0, "queue"), (1_000, "queue"), (100_000, "prefill")])
+def test_what_is_ahead_is_prefill_or_the_queue_whichever_takes_longer(ahead: int, counts: str) -> None:
+    curve = ServiceCurve(
+        step_s=0.01, step_per_sequence_s=0.001, prefill_s_per_token=1e-4, overhead_s=0.02, output_tokens=100
+    )
+    load = Load(in_flight=13, prefill_tokens=ahead, places=10)
+    token_s = 1e-4 + 0.02 / 2048
+    ahead_s = {"queue": 4 * 100 / 10 * 0.02, "prefill": ahead * token_s}[counts]
+    assert curve.ttft_s(load, prompt_tokens=500) == pytest.approx(0.02 + 0.02 + 500 * token_s + ahead_s)
+
+
 def test_nothing_is_predicted_before_some_answers_were_timed() -> None:
     fit = CurveFit().saw_step(sequences=1, step_s=0.01)
     for _ in range(ANSWERS_LEAST):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from app.domain.budget import BudgetSeen
+from app.domain.ledger.receipt import waited_flag
 from app.domain.ledger.view import callers_view, receipt_view
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
@@ -55,3 +56,21 @@ def test_a_refused_caller_reads_no_budget_either() -> None:
 def test_a_copy_for_a_shadow_says_of_what() -> None:
     assert receipt_view(a_receipt(shadow_of="another"))["shadow_of"] == "another"
     assert "shadow_of" not in receipt_view(a_receipt())
+
+
+def test_a_receipt_says_how_long_it_waited_for_places_and_for_whose() -> None:
+    flags = (
+        waited_flag(target="gpu-a", waited_s=5.0004, in_vain="no place came free within 5.0 s"),
+        waited_flag(target="gpu-b", waited_s=0.25),
+        "passed_over: gpu-c was passed over: it waited 9 ms too long",
+    )
+    receipt = a_receipt(flags=flags)
+    assert receipt.waited_s == 5.25
+    view = cast(dict[str, Any], receipt_view(receipt))
+    assert view["waited_ms"] == 5250.0
+    assert view["flags"] == ["passed_over", "waited"]
+    assert view["why"][:2] == [
+        "It waited 5000 ms for a place at gpu-a, in vain: no place came free within 5.0 s.",
+        "It waited 250 ms for a place at gpu-b.",
+    ]
+    assert receipt_view(a_receipt())["waited_ms"] == 0

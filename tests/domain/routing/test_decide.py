@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,10 +13,10 @@ from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.decide import decide
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.plan import Plan, Refusal, RefusalReason
-from app.domain.routing.policy import Preference, Rule, Shadow
+from app.domain.routing.policy import Preference, Rule, Shadow, Timeouts
 from app.domain.routing.replay import replayed
 from app.domain.routing.snapshot import Snapshot
-from app.domain.target import Capability, Circuit, TargetSeen
+from app.domain.target import Capability, Circuit, QueueSeen, TargetSeen
 from tests.makers import CARD, CHEAP, a_caller, a_route, a_snapshot, a_target, some_facts
 
 
@@ -122,6 +123,20 @@ def test_a_target_of_weight_zero_is_only_a_last_resort() -> None:
         assert isinstance(plan, Plan)
         assert plan.order[-1] == "a"
         assert sorted(plan.order) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("deadline_s", "order"), [(None, ("home", "away")), (4.0, ("away",)), (6.0, ("home", "away"))])
+def test_a_queue_that_is_longer_than_the_request_may_wait_is_left_for_the_next(
+    deadline_s: float | None, order: tuple[str, ...]
+) -> None:
+    rule = Rule(name="r", when=None, use=("home", "away"), waits=True)
+    route = a_route("home", rules=(rule,), timeouts=Timeouts(queue_s=5.0))
+    seen = TargetSeen(in_flight=2, rate_card=CARD, queue=QueueSeen(waiting=9, ahead=3, predicted_wait_ms=4500.0))
+    snapshot = a_snapshot(a_target("home", in_flight_most=2), a_target("away"), route=route, home=seen)
+    plan = decide(some_facts(deadline_s=deadline_s), snapshot)
+    assert isinstance(plan, Plan)
+    assert plan.order == order
+    assert plan.candidates[0].seen.queue == seen.queue
 
 
 def test_a_rule_that_waits_keeps_a_full_target() -> None:

@@ -14,7 +14,7 @@ from app.domain.routing.explain import explain, explained
 from app.domain.routing.plan import Plan
 from app.domain.routing.policy import Preference, Rule, Shadow, Spill
 from app.domain.routing.snapshot import Snapshot, spill_key
-from app.domain.target import Hosting, TargetSeen
+from app.domain.target import Hosting, QueueSeen, TargetSeen
 from tests.domain.routing.worlds import World, worlds
 from tests.makers import CARD, CHEAP, a_plan, a_route, a_snapshot, a_target, some_facts
 
@@ -99,6 +99,18 @@ def test_every_step_of_a_decision_has_its_sentence() -> None:
     """
     sentences = dedent(said).strip().replace("\n  ", " ").splitlines()
     assert list(explain(decide(FACTS, a_spilling_world()))) == sentences
+
+
+def test_a_full_target_that_is_waited_for_says_how_long_its_queue_is() -> None:
+    rule = Rule(name="r", when=None, use=("home",), waits=True)
+    seen = TargetSeen(in_flight=2, rate_card=CARD, queue=QueueSeen(waiting=9, ahead=3, predicted_wait_ms=4500.0))
+    snapshot = a_snapshot(a_target("home", in_flight_most=2), route=a_route("home", rules=(rule,)), home=seen)
+    plan = decide(some_facts(), snapshot)
+    assert "2 in flight, full, with 3 ahead in its queue and its turn predicted after 4500 ms" in explain(plan)[1]
+    (candidate,) = cast(list[dict[str, Any]], explained(plan)["candidates"])
+    assert candidate["seen"]["queue"] == {
+        "waiting": 9, "ahead": 3, "predicted_wait_ms": 4500.0, "is_full": False
+    }  # fmt: skip
 
 
 def test_a_program_reads_the_same_as_plain_values() -> None:

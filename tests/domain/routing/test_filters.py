@@ -8,12 +8,13 @@ from app.domain.routing.filters import (
     FILTERS_THAT_WAIT,
     context_fits,
     has_a_place_in_its_queue,
+    has_its_turn_in_time,
     has_room,
     may_see_the_data,
     price_is_known,
     within_its_rate_limits,
 )
-from app.domain.target import Capability, Hosting, TargetSeen
+from app.domain.target import Capability, Hosting, QueueSeen, TargetSeen
 from tests.makers import CARD, a_target, some_facts
 
 
@@ -87,6 +88,23 @@ def test_a_queue_takes_as_many_as_it_may(
     target = a_target(in_flight_most=places, waiting_most=most)
     reason = has_a_place_in_its_queue(some_facts(), target, TargetSeen(in_flight=in_flight, waiting=waiting))
     assert (reason is None) is passes
+
+
+def test_a_queue_without_a_place_for_this_team_is_none_to_wait_in() -> None:
+    seen = TargetSeen(in_flight=2, queue=QueueSeen(waiting=4, ahead=4, is_full=True))
+    reason = has_a_place_in_its_queue(some_facts(), a_target(in_flight_most=2), seen)
+    assert reason == "4 requests wait for it, and its queue has no place for another of this team"
+    free = TargetSeen(in_flight=2, queue=QueueSeen(waiting=4, ahead=0))
+    assert has_a_place_in_its_queue(some_facts(), a_target(in_flight_most=2), free) is None
+
+
+@pytest.mark.parametrize(("wait_ms", "is_late"), [(None, False), (5000.0, False), (5000.1, True)])
+def test_a_turn_that_is_predicted_too_late_is_none(wait_ms: float | None, is_late: bool) -> None:
+    seen = TargetSeen(queue=QueueSeen(waiting=9, ahead=3, predicted_wait_ms=wait_ms))
+    reason = has_its_turn_in_time(seen, within_s=5.0)
+    assert (reason is not None) == is_late
+    if reason is not None:
+        assert reason.startswith("3 requests are ahead in its queue")
 
 
 def test_a_rule_that_waits_asks_everything_but_for_room() -> None:

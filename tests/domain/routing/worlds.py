@@ -17,7 +17,7 @@ from app.domain.pricing.rate_card import RateCard
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.policy import Policy, Preference, Route, Rule, Shadow, Spill
 from app.domain.routing.snapshot import Snapshot, spill_key
-from app.domain.target import Capability, Circuit, Hosting, Target, TargetSeen
+from app.domain.target import Capability, Circuit, Hosting, QueueSeen, Target, TargetSeen
 from tests.makers import a_caller, a_target, some_facts
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -94,6 +94,15 @@ SEEN = st.builds(
     age_s=maybe(st.floats(0, 60)),
     requests_left=maybe(st.integers(0, 3)),
     tokens_left=maybe(st.integers(0, 4000)),
+    queue=maybe(
+        st.builds(
+            QueueSeen,
+            waiting=st.integers(0, 9),
+            ahead=st.integers(0, 9),
+            predicted_wait_ms=maybe(st.floats(0, 60_000)),
+            is_full=st.booleans(),
+        )
+    ),
 )
 
 
