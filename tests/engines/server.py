@@ -97,6 +97,8 @@ class Spoken:
     stream: Callable[[Sequence[str], Usage | None], list[bytes]]
     #: How usage is spelled.
     usage_of: Callable[[Usage], dict[str, object]]
+    #: A whole answer, given its text and its usage as it is spelled.
+    whole: Callable[[str, dict[str, object]], dict[str, object]] = field(default_factory=lambda: plain_answer)
     #: `x-request-id` comes back.
     echoes_id: bool = False
     #: The pages of metrics are served at a port of their own.
@@ -158,28 +160,29 @@ class FakeEngine(ScriptedUpstream):
     def _served(self, heard: Heard, body: Mapping[str, object], *, streamed: bool) -> Answer:
         spoken = self.spoken
         usage = spoken.usage if self.fresh or spoken.bare_usage is None else spoken.bare_usage
-        echo = (("x-request-id", heard.headers["x-request-id"]),) if spoken.echoes_id and self.fresh else ()
+        # Who sends none is given one.
+        echo = (("x-request-id", heard.headers.get("x-request-id", "42d2c09adb97")),)
+        echo = echo if spoken.echoes_id and self.fresh else ()
         if streamed:
             options = body.get("stream_options")
             asked = isinstance(options, dict) and options.get("include_usage") is True
             events = spoken.stream(WORDS, usage if asked else None)
             steps: list[Step] = [stream_head(headers=echo), *(part(event) for event in events), LAST_PART]
             return steps
-        said = {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": MODEL,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "".join(WORDS)},
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": spoken.usage_of(usage),
-        }
+        said = spoken.whole("".join(WORDS), spoken.usage_of(usage))
         return whole(json.dumps(said).encode(), headers=echo)
+
+
+def plain_answer(text: str, usage: dict[str, object]) -> dict[str, object]:
+    """What OpenAI's description asks for, and no more."""
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": MODEL,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": usage,
+    }
 
 
 def _failed(said: Said, streamed: bool) -> Answer:

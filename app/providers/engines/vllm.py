@@ -1,5 +1,5 @@
-"""vLLM 0.33, read in its source, November 2026; older names stand behind the newer ones. Gauges carry `engine`, one
-series a data-parallel rank."""
+"""vLLM 0.33, read in its source, and 0.32, run (`tests/vllm`), November 2026; older names stand behind the newer ones.
+Gauges carry `engine`, one series a data-parallel rank."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ VLLM: Final = EngineFamily(
         Flag(
             mends=Lack.STREAM_USAGE,
             add="Add --enable-force-include-usage",
-            because="Without usage at its end a stream is booked by an estimate.",
+            because="Without usage a stream is booked by an estimate. The flag puts it into every chunk, though the "
+            "gateway asks for it at the end alone: see first whether something on the way drops the question.",
         ),
         Flag(
             mends=Lack.TIMINGS,
