@@ -13,6 +13,7 @@ from typing import Final
 from app.domain.errors import NoPlace
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.policy import Route
+from app.domain.routing.scorers import likely_output_tokens
 from app.domain.routing.snapshot import UNSEEN
 from app.domain.target import Target
 from app.flows.draft import ReceiptDraft
@@ -102,9 +103,7 @@ def _may_wait_s(facts: RequestFacts, route: Route, *, draft: ReceiptDraft, leash
 
 def _tokens(facts: RequestFacts, route: Route) -> int:
     """What serving it is taken to cost: its prompt and what is likely to be put out."""
-    usual = route.output_tokens_default
-    likely = usual if facts.output_tokens_most is None else min(usual, facts.output_tokens_most)
-    return max(1, facts.prompt_tokens + facts.n * likely)
+    return max(1, facts.prompt_tokens + facts.n * likely_output_tokens(facts=facts, route=route))
 
 
 def _refused(

@@ -165,6 +165,30 @@ async def test_a_place_that_was_reserved_for_who_leaves_is_the_next_ones() -> No
     assert house.gateway.queues.waiting == 0
 
 
+async def test_who_is_cancelled_between_its_turn_and_its_wake_leaves_the_place_to_the_next_one_at_once() -> None:
+    house = _house(ENDLESS)
+    async with _full(house):
+        leaving = _ask(house, 1)
+        await _until_waiting(house, 1)
+        staying = _ask(house, 2)
+        await _until_waiting(house, 2)
+        raised = _policy(replace(HOME, in_flight_most=2))
+        house.gateway.policy.swap(raised)
+        house.gateway.fleet.follow(raised)
+        assert look(house.gateway), "one place, which is reserved for the first of them"
+        assert house.gateway.queues.waiting == 1
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert house.gateway.queues.waiting == 0, "without waiting for anybody who looks now and then"
+        async with asyncio.timeout(10):
+            while len(house.provider.calls) < 2:
+                await asyncio.sleep(0)
+        assert house.provider.calls[1].attempt_id == "r2/1"
+        staying.cancel()
+        await asyncio.gather(staying, return_exceptions=True)
+    assert house.told.waits[0] == ("home", "left")
+
+
 async def test_who_may_wait_no_longer_goes_to_the_next_candidate() -> None:
     house = _house(ENDLESS, policy=_policy(HOME, AWAY, queue_s=0.1))
     async with _full(house):
