@@ -39,8 +39,8 @@ async def follow_server(
                 told_unnamed = True
                 notice(
                     f"Postgres does not say which server it is ({fault}): should a standby that lacks the last that "
-                    "was booked take its place, nothing is sent to it again; let this user execute pg_control_system(), "
-                    "pg_current_wal_insert_lsn() and pg_walfile_name()"
+                    "was booked take its place, nothing is sent to it again; let this user execute pg_control_system, "
+                    "pg_current_wal_insert_lsn and pg_walfile_name"
                 )
         except BooksAway:
             pass
