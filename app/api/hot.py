@@ -21,6 +21,7 @@ from app.api.reply import Heads, HttpReply
 from app.api.wire.openai import NO_LABELS, Labels, error_event, read_chat, read_completion, read_fields
 from app.domain.caller import Caller
 from app.domain.errors import BodyTooLarge, BodyTooLate, BreakevenError, CallerLeft, GatewayBusy, LedgerUnavailable
+from app.domain.repeat import Repeat
 from app.domain.routing.facts import RequestFacts
 from app.flows.answer import answer
 from app.flows.gateway import Asked, Gateway
@@ -29,9 +30,22 @@ from app.live.admission import Admission
 from app.live.keys import KnownKeys
 from app.ports import Ids
 
-Reader = Callable[..., tuple[RequestFacts, bool]]
 
-HOT: dict[str, Reader] = {"/v1/chat/completions": read_chat, "/v1/completions": read_completion}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Who reads what comes to a hot route."""
+
+    path: str
+    read: Callable[..., tuple[RequestFacts, bool]]
+
+
+HOT: dict[str, Reader] = {
+    each.path: each
+    for each in (
+        Reader(path="/v1/chat/completions", read=read_chat),
+        Reader(path="/v1/completions", read=read_completion),
+    )
+}
 #: As they stand in a request line.
 HOT_TARGETS: dict[bytes, Reader] = {path.encode(): reader for path, reader in HOT.items()}
 
@@ -85,11 +99,11 @@ class HotRoutes:
             if busy is not None:
                 raise GatewayBusy(busy)
             arrived_s = self.gateway.clock.monotonic_s()
-            caller, labels, may_repeat = self._envelope(exchange.headers, at_us=at_us)
+            caller, labels, repeater = self._envelope(exchange.headers, at_us=at_us)
             body = await _body(exchange, limit_bytes=self.body_limit_bytes, within_s=self.body_within_s)
             is_read = True
             fields: dict[str, Raw] = read_fields(body)
-            facts, usage_wanted = reader(body, fields, request_id=request_id, caller=caller, labels=labels)
+            facts, usage_wanted = reader.read(body, fields, request_id=request_id, caller=caller, labels=labels)
             asked = Asked(
                 facts=facts,
                 at_us=at_us,
@@ -100,8 +114,9 @@ class HotRoutes:
             )
             exchange.listen()
             try:
-                if may_repeat:
-                    kept = await self._kept_reply(asked, exchange, reader, body)
+                if repeater is not None:
+                    repeat = read_repeat(exchange.headers, api_key=repeater, path=reader.path, body=body)
+                    kept = await self._kept_reply(asked, repeat, exchange.reply)
                     if kept is None:
                         return
                     reply = kept
@@ -122,17 +137,15 @@ class HotRoutes:
             if busy is None:
                 self.admission.leave()
 
-    async def _kept_reply(self, asked: Asked, exchange: Exchange, reader: Reader, body: bytes) -> KeptReply | None:
+    async def _kept_reply(self, asked: Asked, repeat: Repeat, reply: HttpReply) -> KeptReply | None:
         """Where to answer a request with an idempotency key; None: it has its answer."""
         if self.repeats is None:
             raise LedgerUnavailable("this gateway keeps no idempotency keys: leave the header Idempotency-Key out")
-        path = next(path for path, each in HOT.items() if each is reader)
-        repeat = read_repeat(exchange.headers, api_key=_token(_bearer(exchange.headers)), path=path, body=body)
-        return await reply_once(self.repeats, repeat, asked, self.gateway.policy.current, exchange.reply)
+        return await reply_once(self.repeats, repeat, asked, self.gateway.policy.current, reply)
 
-    def _envelope(self, headers: list[tuple[bytes, bytes]], *, at_us: int) -> tuple[Caller, Labels, bool]:
-        """The caller, its labels, and whether it may ask the same again, from the headers; a declared length over the
-        limit is refused at once."""
+    def _envelope(self, headers: list[tuple[bytes, bytes]], *, at_us: int) -> tuple[Caller, Labels, str | None]:
+        """The caller, its labels, and its API key if it may ask the same again, from the headers; a declared length
+        over the limit is refused at once."""
         bearer: list[bytes] = []
         ours: list[tuple[bytes, bytes]] = []
         may_repeat = False
@@ -145,8 +158,9 @@ class HotRoutes:
                 ours.append((name, value))
             elif name == b"idempotency-key":
                 may_repeat = True
-        caller = self.keys.find(_token(bearer), at_s=at_us / 1e6)
-        return caller, read_labels(ours) if ours else NO_LABELS, may_repeat
+        api_key = _token(bearer)
+        caller = self.keys.find(api_key, at_s=at_us / 1e6)
+        return caller, read_labels(ours) if ours else NO_LABELS, api_key if may_repeat else None
 
     async def _spell(self, problem: Problem, reply: HttpReply, request_id: str, *, close: bool) -> None:
         if reply.begun:

@@ -81,7 +81,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                     for work in (
                         ship(rooms.spool, rooms.ledger, listener=rooms.books, jitter=jitter),
                         *rooms.money.beside(),
-                        rooms.repeats.keep(jitter=jitter),
+                        rooms.repeats.keep(jitter=jitter, notice=LOG.warning),
                         follow_server(PostgresServerBook(rooms.database), rooms.spool, notice=LOG.warning),
                         *rooms.alerts.beside(rooms.gateway.policy),
                         *rooms.callers.beside(watcher=rooms.books, counter=rooms.gateway.fleet),

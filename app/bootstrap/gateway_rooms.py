@@ -96,7 +96,7 @@ async def open_rooms(
         policy_log = PolicyLog()
         keeper = policy_keeper(settings, database, policy_log)
         policy = await open_policy(keeper)
-        curves = CurveKeeper(PostgresCurveBook(database), fleet, clock=clock, jitter=jitter)
+        curves = CurveKeeper(PostgresCurveBook(database), fleet, clock=clock, jitter=jitter, notice=LOG.warning)
         await _first_look(calling, rates_book, fleet, policy, curves)
         spool = await stack.enter_async_context(_spool(settings, clock))
         client = await stack.enter_async_context(_client(seams))

@@ -8,6 +8,7 @@ from typing import Final
 
 from app.bootstrap.policy import compile_here
 from app.domain.errors import SetupError
+from app.domain.findings import Severity
 from app.flows.policy_reload import PolicyKeeper, PolicyRooms, PolicyWatcher
 from app.live.policy_slot import PolicySlot, PolicyStatus, Refused
 from app.ports import BooksAway
@@ -39,7 +40,8 @@ class PolicyLog:
             self.metrics.policy_edited(accepted=True)
 
     def policy_refused(self, refused: Refused, *, stays: str) -> None:
-        findings = "\n".join(str(finding) for finding in refused.findings[:_LOGGED])
+        gravest_first = sorted(refused.findings, key=lambda finding: finding.severity is not Severity.ERROR)
+        findings = "\n".join(str(finding) for finding in gravest_first[:_LOGGED])
         fields = {"digest": refused.digest, "findings": findings, "in_force": stays}
         LOG.error("policy refused", extra={"fields": fields})
         if self.metrics is not None:

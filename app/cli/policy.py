@@ -61,9 +61,7 @@ def check(
         raise typer.Exit(1) from fault
     _write(compiled.findings, digest=compiled.policy.digest, format=Format.JSON if json else format)
     for name in unmeasured(compiled.policy):
-        note(
-            f"{name} has no price in the policy: it takes no traffic until `breakeven calibrate {name}` has measured it"
-        )
+        note(f"{name} has no price in the policy: it takes traffic once it is measured (`breakeven calibrate {name}`)")
 
 
 def unmeasured(policy: Policy) -> list[str]:

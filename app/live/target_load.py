@@ -19,8 +19,8 @@ SIGNALS_KNOWN_S: Final = 2.0
 #: Over how many polls the most counts, where processes share a limit: what is free for a moment only is not free, as
 #: requests come and go between polls.
 TOTALS_KEPT: Final = 4
-#: A curve that no first token confirmed for so long predicts nothing, so that a target that rules left because it was
-#: predicted to be slow is asked again.
+#: A curve of a target from which no whole answer came for so long predicts nothing, so that one that rules left because
+#: it was predicted to be slow is asked again.
 CURVE_KNOWN_S: Final = 300.0
 #: How long a prompt that is not streamed is taken to be computed where nothing is predicted.
 PREFILL_USUALLY_S: Final = 1.0
@@ -159,7 +159,7 @@ class TargetLoad:
         if ttft_s is not None:
             computed_tokens = usage.prompt - usage.cached
             self._fit = self._fit.saw_first_token(load=met, computed_tokens=computed_tokens, ttft_s=ttft_s)
-            self._curve_until_s = at_s + CURVE_KNOWN_S
+        self._curve_until_s = at_s + CURVE_KNOWN_S
         self._curve = self._fit.curve
 
     # ── the engine's word ────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,8 +37,11 @@ class Earlier:
 class RepeatBook(Protocol):
     """What all processes know of idempotency keys, by the database's clock. Raises BooksAway from every call."""
 
-    async def claim(self, claim: RepeatClaim, *, holder: str, for_s: float) -> Mine | Earlier:
-        """Ours for so long, unless somebody has it. Of many at once one gets it."""
+    async def claim(
+        self, claim: RepeatClaim, *, holder: str, for_s: float, on_sent: Callable[[], None] = lambda: None
+    ) -> Mine | Earlier:
+        """Ours for so long, unless somebody has it. Of many at once one gets it. `on_sent` is called right before the
+        first word goes to the database: whoever fails, or is cancelled, without it has claimed nothing."""
         ...
 
     async def finish(self, claim: RepeatClaim, *, answer: bytes | None) -> bool:
@@ -54,6 +58,6 @@ class RepeatBook(Protocol):
         interrupted in may be, by a claim that is told so."""
         ...
 
-    async def sweep(self) -> int:
-        """Forget what is over a day old and not running; how many."""
+    async def sweep(self, *, most: int) -> int:
+        """Forget at most so many of what is over a day old and not running; how many."""
         ...

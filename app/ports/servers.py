@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from app.ports import BooksAway
+
+
+class ServerUnnamed(BooksAway):
+    """It answers, but does not tell this user which server it is, and will not until somebody mends that."""
+
 
 class ServerBook(Protocol):
     """The database, asked for itself."""
 
     async def server(self) -> str:
-        """Names what leads now: another name, another history of commits. Raises BooksAway, also if it cannot say."""
+        """Names what leads now: another name, perhaps another history of commits; the same name, surely the same.
+        Raises BooksAway, and ServerUnnamed if it cannot say."""
         ...
 
 

@@ -55,7 +55,11 @@ class Names:
             if len(self._asked) >= LOOKUPS_MOST:
                 raise socket.gaierror(socket.EAI_AGAIN, "too many names are asked for")
             asked = self._asked[host] = loop.create_future()
-            threading.Thread(target=self._ask, args=(loop, host), name="names", daemon=True).start()
+            try:
+                threading.Thread(target=self._ask, args=(loop, host), name="names", daemon=True).start()
+            except RuntimeError as fault:  # nobody will answer, so nobody may wait: the next one asks anew
+                del self._asked[host]
+                raise socket.gaierror(socket.EAI_AGAIN, f"no thread can be started to ask for it ({fault})") from fault
         found = await asyncio.shield(asked)
         if isinstance(found, Exception):
             raise found
@@ -68,6 +72,9 @@ class Names:
             found = self._look_up(host) or socket.gaierror(socket.EAI_NONAME, "it has no address")
         except (OSError, UnicodeError) as fault:
             found = fault
+        except Exception as fault:  # whatever it is, those who wait must hear of it
+            found = OSError(f"the name could not be looked up ({type(fault).__name__}: {fault})")
+            found.__cause__ = fault
         with contextlib.suppress(RuntimeError):  # the loop is closed by now: nobody waits
             loop.call_soon_threadsafe(self._told, host, found, loop.time())
 

@@ -9,7 +9,7 @@ from dataclasses import astuple
 from typing import Any, Final
 
 from app.domain.capacity.learned import HALF_LIFE_S, Identity, LearnedCurve
-from app.domain.capacity.line import Line
+from app.domain.capacity.line import WEIGHT_MOST, Line
 from app.domain.capacity.service_curve import CurveFit
 from app.ports.curves import KeptCurve
 from app.storage.engine import Database
@@ -28,6 +28,7 @@ on conflict (target) do update
        engine_version = case when {_SAME} and excluded.engine_version = '' then was.engine_version
                              else excluded.engine_version end
  where not {_SAME}
+    or was.prefill_weight > {WEIGHT_MOST}
     or (was.engine_version <> excluded.engine_version and '' not in (was.engine_version, excluded.engine_version))
     or excluded.prefill_weight >= was.prefill_weight * power(
            0.5, greatest(0, extract(epoch from now() - was.learned_at)::double precision) / {HALF_LIFE_S})

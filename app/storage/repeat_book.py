@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -9,9 +10,6 @@ from uuid import UUID
 from app.domain.repeat import KEPT_S
 from app.ports.repeats import Earlier, Mine, RepeatClaim
 from app.storage.engine import Connection, Database
-
-#: Rows that one sweep forgets at the most.
-SWEPT_MOST: Final = 5_000
 
 _KEPT: Final = timedelta(seconds=KEPT_S)
 #: $1 key id, $2 name, $3 fingerprint, $4 request id, $5 holder, $6 for how long. No row: somebody has it.
@@ -54,7 +52,7 @@ _SWEEP: Final = """
 delete from repeat
  where ctid = any (array(select ctid from repeat
                           where claimed_at < now() - $1::interval and expires_at <= now()
-                          limit $2 for update skip locked))
+                          order by claimed_at limit $2 for update skip locked))
 """
 
 
@@ -64,10 +62,13 @@ class PostgresRepeatBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, claim: RepeatClaim, *, holder: str, for_s: float) -> Mine | Earlier:
+    async def claim(
+        self, claim: RepeatClaim, *, holder: str, for_s: float, on_sent: Callable[[], None] = lambda: None
+    ) -> Mine | Earlier:
         """Ours for so long, unless somebody has it."""
         wanted = (claim.key_id, claim.name, claim.fingerprint, UUID(claim.request_id), holder, timedelta(seconds=for_s))
         async with self._database.connection() as connection:
+            on_sent()
             while True:
                 if taken := await connection.fetch(_CLAIM, *wanted):
                     return Mine(interrupted=taken[0]["interrupted"])
@@ -87,10 +88,10 @@ class PostgresRepeatBook:
         async with self._database.connection() as connection:
             await connection.execute(_CLOSE, holder, _KEPT)
 
-    async def sweep(self) -> int:
-        """Forget what is over a day old and not running; how many."""
+    async def sweep(self, *, most: int) -> int:
+        """Forget some of what is over a day old and not running."""
         async with self._database.connection() as connection:
-            return _rows(await connection.execute(_SWEEP, _KEPT, SWEPT_MOST))
+            return _rows(await connection.execute(_SWEEP, _KEPT, most))
 
     async def _change(self, statement: str, claim: RepeatClaim, *more: object) -> bool:
         async with self._database.connection() as connection:

@@ -1,16 +1,26 @@
-"""Which Postgres server leads: its system and its timeline, a number that is another after each promotion."""
+"""Which Postgres server leads: its system, its timeline, a number that is another after each promotion, and when it was
+started, as two standbys that were promoted each for itself have system and number in common.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
+import asyncpg
+
+from app.ports import BooksAway
+from app.ports.servers import ServerUnnamed
 from app.storage.engine import Database
 
 #: The first eight digits of a WAL file's name are its timeline; that of the last checkpoint would come minutes late.
+#: The start is in microseconds.
 _SERVER: Final = """
 select (select system_identifier from pg_control_system())::text || '/'
-       || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
+       || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '/'
+       || (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint::text
 """
+#: What a server says that lacks such a function, or does not let this user call it.
+_UNNAMED: Final = (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError)
 
 
 class PostgresServerBook:
@@ -20,6 +30,11 @@ class PostgresServerBook:
         self._database = database
 
     async def server(self) -> str:
-        """System and timeline."""
-        async with self._database.connection() as connection:
-            return str(await connection.fetchval(_SERVER))
+        """System, timeline and start."""
+        try:
+            async with self._database.connection() as connection:
+                return str(await connection.fetchval(_SERVER))
+        except BooksAway as fault:
+            if isinstance(fault.__cause__, _UNNAMED):
+                raise ServerUnnamed(str(fault.__cause__)) from fault
+            raise

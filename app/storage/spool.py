@@ -218,6 +218,8 @@ class Spool:
             segment_shipped(mark.part)
             self._keeper.log.drop_shipped()
         else:
+            if isinstance(mark.of, Orphan) and mark.part.segment is None:
+                self._keep_made(mark.part, home=mark.of.home.name)
             mark.of.shipped(mark.part)
             self._part_with_finished_orphans()
 
@@ -307,6 +309,9 @@ class Spool:
 
     def _put_by(self, segment: Segment, *, home: str) -> None:
         self._keeper.tail.put_by(segment, at_s=self._clock.unix_us() / 1e6, home=home)
+
+    def _keep_made(self, part: Part, *, home: str) -> None:
+        self._keeper.tail.keep_made(part.receipts, at_s=self._clock.unix_us() / 1e6, home=home)
 
     async def _look_around_if_due(self) -> None:
         if self._clock.monotonic_s() >= self._look_around_at_s:

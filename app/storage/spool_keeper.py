@@ -27,9 +27,10 @@ _TOLD = "new work is refused, as its record could not be kept: try again later; 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolLimits:
-    """Sizes in bytes. `cap`: all segments of all processes in the directory; new work is refused above it. `reserve`:
-    room that each process sets aside on the disk, so that what was dispatched can be settled when it is full. `tail_s`:
-    for so long after it was shipped a segment is kept for another server; of all of them a quarter of the cap."""
+    """Sizes in bytes. `cap`: all segments of all processes in the directory but those in the tail, which may take up to
+    a quarter of the cap besides; new work is refused above it. `reserve`: room that each process sets aside on the
+    disk, so that what was dispatched can be settled when it is full. `tail_s`: for so long after it was shipped a
+    segment is kept in the tail, for another server."""
 
     cap: int = 1024 * _MEBIBYTE
     segment: int = 16 * _MEBIBYTE

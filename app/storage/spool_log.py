@@ -193,6 +193,8 @@ class Log:
 
     def _append_in_the_room(self, record: bytes, *, must: bool) -> tuple[Segment, int]:
         try:
+            if self.current.retired:
+                self.begin_segment()
             return self.current, self.current.append(record)
         except OSError as fault:
             return self._append_after(fault, record, must=must)

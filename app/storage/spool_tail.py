@@ -5,6 +5,7 @@ segments that it is done with on a shelf of its own, beside what it writes, with
 
     spool/tail/HOME/server           which server has all of this; absent: nobody knows
     spool/tail/HOME/00000001.seg     a segment, as it was written; its time is when it was put there
+    spool/tail/HOME/made-0001.seg    receipts that were made of intents without one, when they were shipped
 
 They go once that server has led for so long after they were shipped. If another one leads, they are sent to that, and
 so is what was shipped of the segments still in use; a receipt that is there already changes nothing. The shelves of
@@ -17,17 +18,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from app.storage.spool_adoption import Part
-from app.storage.spool_format import SEGMENT_HEADER
+from app.storage.spool_format import SEGMENT_HEADER, Kind, framed
 from app.storage.spool_home import HOMES
 from app.storage.spool_segment import SEGMENT_SUFFIX, Segment, is_lost
 
 TAIL: Final = "tail"
 _SERVER: Final = "server"
+_MADE: Final = "made-"
 #: About the most bytes that are read for one shipment.
 _PART_BYTES: Final = 1 << 20
 
@@ -109,6 +112,23 @@ class Tail:
         segment.delete()
         self._shorten()
 
+    def keep_made(self, receipts: Sequence[bytes], *, at_s: float, home: str) -> None:
+        """These are shipped, and stand in no segment: they were made of the intents of a process that is gone. A second
+        call with the same is only sent twice. `at_s` is Unix time."""
+        if not self._kept_s:
+            return
+        shelf = self._shelf(home)
+        with contextlib.suppress(OSError):
+            shelf.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made = Segment.begin(_free_name(shelf))
+            try:
+                made.append(b"".join(framed(Kind.RECEIPT, home, receipt) for receipt in receipts))
+                os.utime(made.path, (at_s, at_s))
+            except OSError:
+                made.delete()
+            made.rest()
+        self._shorten()
+
     def server_is(self, server: str, *, at_s: float, live: Iterable[Segment]) -> Again | None:
         """This server leads at `at_s`, in Unix time. What has to be sent to it, because another did before, of our own
         (`live` are the segments in use) and of processes that are gone; None: nothing, and what is old has gone."""
@@ -183,6 +203,12 @@ class Tail:
             if shelf.name != self._home and not any(shelf.glob(f"*{SEGMENT_SUFFIX}")):
                 (shelf / _SERVER).unlink(missing_ok=True)
                 shelf.rmdir()
+
+
+def _free_name(shelf: Path) -> Path:
+    """Behind all numbers, so that a receipt as it was written is sent before one that was made."""
+    names = (shelf / f"{_MADE}{number:04d}{SEGMENT_SUFFIX}" for number in count(1))
+    return next(path for path in names if not path.exists())
 
 
 def _has_shipped(segment: Segment) -> bool:

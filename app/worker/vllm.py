@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -55,6 +55,11 @@ def vllm_command(options: WorkerOptions) -> list[str]:
     ]
 
 
+def vllm_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The environment of vLLM's server: its makers are told nothing of its use, unless `given` says otherwise."""
+    return {"VLLM_NO_USAGE_STATS": "1", **given}
+
+
 def serve_vllm(options: WorkerOptions) -> int:
     """Serve until SIGTERM or SIGINT. The exit status is 0."""
     return asyncio.run(_serve(vllm_command(options), stop_within_s=options.drain_s + STOP_MORE_S))
@@ -64,7 +69,8 @@ async def _serve(command: Sequence[str], *, stop_within_s: float) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    await keep_running(command, stopping=stopping, stop_within_s=stop_within_s)
+    environment = vllm_environment(os.environ)
+    await keep_running(command, stopping=stopping, stop_within_s=stop_within_s, environment=environment)
     return 0
 
 
@@ -75,17 +81,22 @@ async def keep_running(
     stop_within_s: float,
     backoff_first_s: float = BACKOFF_FIRST_S,
     clock: Callable[[], float] = time.monotonic,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a program, again and again with growing pauses whenever it ends, until `stopping` is set.
 
-    Then it gets SIGTERM, and its whole process group SIGKILL if it is not gone within `stop_within_s`. On Linux the
-    kernel ends it when this process is killed.
+    `environment` None is this process's own. At the end the program gets SIGTERM, and its whole process group SIGKILL
+    if it is not gone within `stop_within_s`. On Linux the kernel ends it when this process is killed.
     """
     backoff_s = backoff_first_s
     while not stopping.is_set():
         began_s = clock()
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            env=environment,
         )
         failed = await _ended_before(stopping, process)
         await _stop(process, within_s=stop_within_s)

@@ -6,13 +6,17 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from app.api.repeats import KeptReply, read_repeat
+from app.api.reply import AsgiReply
 from app.domain.errors import FaultKind
 from app.domain.metering.measurement import Outcome
 from app.domain.routing.policy import KeptAnswers, Policy
-from app.flows.repeats import Repeats
+from app.flows.repeats import Claimed, Repeats
+from app.ports import Opening
 from app.providers.scripted import Script
 from tests.api.surface import HELLO, ServedSurface, Surface
 from tests.fakes.repeat_book import MemoryRepeatBook
@@ -21,6 +25,16 @@ from tests.makers import a_policy, a_target
 
 SurfaceOf = type[Surface]
 CHAT = "/v1/chat/completions"
+AN_OPENING = Opening(
+    request_id="first",
+    status=200,
+    content_type="application/json",
+    target="home",
+    hosting="self_hosted",
+    rule="all",
+    policy_digest="d",
+    attempts=1,
+)
 Answer = tuple[int, dict[str, str], bytes]
 
 
@@ -196,6 +210,27 @@ async def test_a_caller_who_leaves_an_answer_that_is_not_kept_ends_the_work_and_
     assert receipt.outcome is Outcome.ABANDONED
     status, _, body = await twice.ask()
     assert (status, json.loads(body)["error"]["code"]) == (409, "idempotency_answer_not_kept")
+
+
+async def test_an_answer_that_was_kept_and_did_not_go_out_is_not_kept_again_as_the_error_that_did() -> None:
+    book, repeat = MemoryRepeatBook(), read_repeat([(b"idempotency-key", b"once")], api_key="k", path=CHAT, body=b"{}")
+    repeats, sent = Repeats(book, holder="here", answer_within_s=0.2), list[int]()
+    claimed = await repeats.claim(repeat, key_id="abcdefgh", request_id="first", total_s=60)
+    assert isinstance(claimed, Claimed)
+
+    async def send(message: Any) -> None:
+        sent.append(1)
+        if len(sent) == 1:
+            raise ConnectionError("its line broke")
+
+    reply = KeptReply(AsgiReply(send), claimed, repeats, keeps=True)
+    with pytest.raises(ConnectionError):
+        await reply.whole(AN_OPENING, b"the answer")
+    (row,) = book._rows.values()
+    kept, told = row.answer, book.told
+    await reply.problem(status=500, body=b"an error of another length", request_id="first", retry_after_s=None)
+    await reply.nobody_waits()
+    assert (row.state, row.answer, book.told) == ("kept", kept, told)
 
 
 async def test_without_the_books_a_request_with_a_key_is_refused_and_one_without_is_served(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.domain.capacity.learned import LearnedCurve, is_other_version
+from app.domain.capacity.line import WEIGHT_MOST
 from app.ports import BooksAway
 from app.ports.curves import KeptCurve
 
@@ -39,6 +40,8 @@ class MemoryCurveBook:
 
     def _gives_way(self, kept_s: float, kept: LearnedCurve, *, to: LearnedCurve) -> bool:
         if is_other_version(kept.engine_version, to.engine_version):
+            return True
+        if kept.fit.answers > WEIGHT_MOST:
             return True
         return to.fit.answers >= kept.after(self.now_s - kept_s).fit.answers
 

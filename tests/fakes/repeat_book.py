@@ -23,16 +23,24 @@ class _Row:
 
 class MemoryRepeatBook:
     """`ports.repeats.RepeatBook`. `away = True` takes it away; `now_s` is its clock; `answered` are the ids of requests
-    that the books hold as such; `told` counts the calls."""
+    that the books hold as such; `told` counts the calls. `mute = True`: what is said is lost, and no answer comes;
+    what was to be claimed then is in `late`."""
 
     def __init__(self, *, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._rows: dict[tuple[str, bytes], _Row] = {}
         self.answered: set[str] = set()
-        self.away = False
+        self.away = self.mute = False
+        self.late: list[tuple[RepeatClaim, str, float]] = []
         self.told = 0
 
-    async def claim(self, claim: RepeatClaim, *, holder: str, for_s: float) -> Mine | Earlier:
+    async def claim(
+        self, claim: RepeatClaim, *, holder: str, for_s: float, on_sent: Callable[[], None] = lambda: None
+    ) -> Mine | Earlier:
+        if not self.away:
+            on_sent()
+        if self.mute:
+            self.late.append((claim, holder, for_s))
         self._answer_or_be_away()
         now_s = self._now_s()
         known = self._rows.get((claim.key_id, claim.name))
@@ -72,10 +80,11 @@ class MemoryRepeatBook:
             if row.claim.request_id in self.answered:
                 row.state, row.expires_s = "told", row.claimed_s + KEPT_S
 
-    async def sweep(self) -> int:
+    async def sweep(self, *, most: int) -> int:
         self._answer_or_be_away()
         now_s = self._now_s()
         over = [name for name, row in self._rows.items() if row.claimed_s < now_s - KEPT_S and row.expires_s <= now_s]
+        over = sorted(over, key=lambda name: self._rows[name].claimed_s)[:most]
         for name in over:
             del self._rows[name]
         return len(over)
@@ -87,5 +96,5 @@ class MemoryRepeatBook:
 
     def _answer_or_be_away(self) -> None:
         self.told += 1
-        if self.away:
+        if self.away or self.mute:
             raise BooksAway("the books are away: try again")

@@ -14,8 +14,9 @@ from app.ports import BooksAway
 from app.storage.curve_book import PostgresCurveBook
 from app.storage.engine import Database
 from app.system import SystemClock
+from tests.books import said
 from tests.fakes.curve_book import MemoryCurveBook
-from tests.makers import a_policy
+from tests.makers import a_policy, a_target
 
 
 @dataclass(slots=True)
@@ -25,17 +26,20 @@ class _Process:
     book: MemoryCurveBook | PostgresCurveBook
     fleet: Fleet = field(default_factory=lambda: Fleet(has_credential=lambda name: True))
     keeper: CurveKeeper = field(init=False)
+    notices: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.fleet.follow(a_policy())
-        self.keeper = CurveKeeper(self.book, self.fleet, clock=SystemClock(), jitter=lambda: 0.5)
+        self.keeper = CurveKeeper(
+            self.book, self.fleet, clock=SystemClock(), jitter=lambda: 0.5, notice=self.notices.append
+        )
 
-    def answers(self, number: int) -> None:
+    def answers(self, number: int, *, target: str = "home") -> None:
         for each in range(number):
             meter, prompt = Meter(started_s=0, prompt_estimate=0), 100 * (1 + each % 5)
-            self.fleet.entered("home", at_s=0, prompt_tokens=prompt, meter=meter, streamed=True)
+            self.fleet.entered(target, at_s=0, prompt_tokens=prompt, meter=meter, streamed=True)
             usage = Usage(prompt=prompt, output=9)
-            self.fleet.left("home", at_s=0, answered=True, ttft_s=prompt / 500, tpot_s=0.01, usage=usage, meter=meter)
+            self.fleet.left(target, at_s=0, answered=True, ttft_s=prompt / 500, tpot_s=0.01, usage=usage, meter=meter)
 
     @property
     def known(self) -> float:
@@ -142,3 +146,63 @@ async def test_processes_that_saw_little_take_up_what_another_saw_and_none_loses
     assert most > much
     assert few == [pytest.approx(most)] * 2
     assert [each.curve.fit.answers for each in await book.kept()] == [most]
+
+
+async def turns(process: _Process, number: int) -> None:
+    """It looks so often."""
+    left = number
+
+    async def pause(seconds: float) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise asyncio.CancelledError
+
+    with contextlib.suppress(asyncio.CancelledError):
+        await process.keeper.keep(pause=pause)
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        "prefill_weight = 50, prefill_x = 1e200",
+        "prefill_weight = 1e300",
+        "prefill_xy = '-infinity'",
+        "steps_y = 1e9",
+        "output_tokens = 1e300",
+        "ttft_ms = 1e30",
+        "learned_at = '-infinity'",
+    ],
+)
+async def test_a_row_that_makes_no_sense_is_left_out_said_once_and_replaced(
+    database: Database, books_url: str, absurd: str
+) -> None:
+    before, after = (_Process(PostgresCurveBook(database)) for _ in range(2))
+    before.answers(12)
+    await before.keeper.offer()
+    await said(books_url, f"update service_curve set {absurd}")
+    await turns(after, 3)
+    is_old = "learned_at" in absurd
+    assert after.known == pytest.approx(0)
+    assert len(after.notices) == (0 if is_old else 1), after.notices
+    assert is_old or "'home'" in after.notices[0]
+    after.answers(120)
+    await turns(after, 1)
+    (kept,) = await PostgresCurveBook(database).kept()
+    assert kept.curve.is_sane
+    assert kept.curve.fit.answers == pytest.approx(after.known)
+
+
+async def test_what_postgres_refuses_of_one_target_is_said_once_and_keeps_nothing_of_the_others_out(
+    database: Database,
+) -> None:
+    book = PostgresCurveBook(database)
+    process = _Process(book)
+    process.fleet.follow(a_policy(a_target("home"), a_target("odd", model="odd\0")))
+    for _ in range(3):
+        process.answers(5)
+        process.answers(5, target="odd")
+        await turns(process, 1)
+    assert [each.curve.of.target for each in await book.kept()] == ["home"]
+    (notice,) = process.notices
+    assert "'odd'" in notice

@@ -96,6 +96,15 @@ def test_a_curve_that_nothing_confirms_predicts_nothing_any_more() -> None:
     assert load.told(in_flight=0, at_s=CURVE_KNOWN_S).predicted_ttft_ms is None
 
 
+def test_answers_that_are_not_streamed_keep_a_curve_that_streams_taught() -> None:
+    load = _learned()
+    meter = _enter(load, streamed=False, at_s=CURVE_KNOWN_S - 2)
+    usage = Usage(prompt=100, output=20)
+    load.left(meter, in_flight=1, ttft_s=None, tpot_s=None, usage=usage, at_s=CURVE_KNOWN_S - 1)
+    assert load.told(in_flight=0, at_s=CURVE_KNOWN_S).predicted_ttft_ms is not None
+    assert load.told(in_flight=0, at_s=2 * CURVE_KNOWN_S - 1).predicted_ttft_ms is None
+
+
 def test_an_answer_that_broke_teaches_nothing() -> None:
     load = TargetLoad()
     for _ in range(9):

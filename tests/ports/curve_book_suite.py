@@ -83,6 +83,13 @@ class CurveBookSuite:
         await at_hand.book.keep([learned(answers=2, version="0.12")])
         assert [each.curve for each in await at_hand.book.kept()] == [learned(answers=2, version="0.12")]
 
+    async def test_a_weight_that_no_answers_can_have_keeps_nobody_out(self, at_hand: CurveBookAtHand) -> None:
+        absurd = learned(answers=50)
+        prefill = replace(absurd.fit.prefill, weight=1e300)
+        await at_hand.book.keep([replace(absurd, fit=replace(absurd.fit, prefill=prefill))])
+        await at_hand.book.keep([learned(answers=2)])
+        assert [each.curve for each in await at_hand.book.kept()] == [learned(answers=2)]
+
     async def test_a_target_that_nobody_sends_to_any_more_is_forgotten(self, at_hand: CurveBookAtHand) -> None:
         await at_hand.book.keep([learned("gone")])
         await at_hand.grow_older(29 * DAY_S)

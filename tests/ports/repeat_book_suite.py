@@ -59,7 +59,7 @@ class RepeatBookSuite:
         earlier = Earlier(request_id=a_claim(1).request_id, fingerprint=b"f" * 16, is_running=False, answer=answer)
         await at_hand.pass_s(23.9 * 3600)
         assert await at_hand.book.claim(a_claim(2), holder=OTHER, for_s=60) == earlier
-        assert await at_hand.book.sweep() == 0
+        assert await at_hand.book.sweep(most=200) == 0
         await at_hand.pass_s(0.2 * 3600)
         assert await at_hand.book.claim(a_claim(2), holder=OTHER, for_s=60) == Mine()
 
@@ -108,10 +108,33 @@ class RepeatBookSuite:
         await at_hand.book.finish(a_claim(1, name=bytes([1]) * 16), answer=b"sealed")
         await at_hand.book.finish(a_claim(2, name=bytes([2]) * 16), answer=None)
         await at_hand.pass_s(25 * 3600 - 600)
-        assert await at_hand.book.sweep() == 2
-        assert await at_hand.book.sweep() == 0
+        assert await at_hand.book.sweep(most=200) == 2
+        assert await at_hand.book.sweep(most=200) == 0
         await at_hand.pass_s(1200)
-        assert await at_hand.book.sweep() == 1
+        assert await at_hand.book.sweep(most=200) == 1
+
+    async def test_a_sweep_takes_no_more_than_it_is_told(self, at_hand: RepeatBookAtHand) -> None:
+        claims = [a_claim(number, name=bytes([number]) * 16) for number in range(5)]
+        for claim in claims:
+            await at_hand.book.claim(claim, holder=HOLDER, for_s=60)
+            await at_hand.book.finish(claim, answer=b"sealed")
+            await at_hand.pass_s(1)
+        await at_hand.pass_s(24 * 3600 - 2.5)  # the last two are remembered
+        assert [await at_hand.book.sweep(most=2) for _ in range(3)] == [2, 1, 0]
+        for claim in claims[3:]:
+            assert isinstance(await at_hand.book.claim(claim, holder=OTHER, for_s=60), Earlier)
+
+    async def test_a_claim_says_when_it_goes_out_and_only_then(self, at_hand: RepeatBookAtHand) -> None:
+        sent: list[int] = []
+        await at_hand.book.claim(a_claim(), holder=HOLDER, for_s=60, on_sent=lambda: sent.append(1))
+        assert sent == [1]
+        await at_hand.take_away()
+        with pytest.raises(BooksAway):  # whoever was connected does not know whether it went out
+            await at_hand.book.claim(a_claim(2), holder=HOLDER, for_s=60)
+        with pytest.raises(BooksAway):
+            await at_hand.book.claim(a_claim(3), holder=HOLDER, for_s=60, on_sent=lambda: sent.append(3))
+        assert sent == [1]
+        await at_hand.bring_back()
 
     async def test_books_that_are_away_say_so(self, at_hand: RepeatBookAtHand) -> None:
         await at_hand.book.claim(a_claim(), holder=HOLDER, for_s=60)
@@ -121,7 +144,7 @@ class RepeatBookSuite:
             lambda: at_hand.book.finish(a_claim(), answer=None),
             lambda: at_hand.book.release(a_claim()),
             lambda: at_hand.book.close(HOLDER),
-            at_hand.book.sweep,
+            lambda: at_hand.book.sweep(most=200),
         ):
             with pytest.raises(BooksAway):
                 await call()

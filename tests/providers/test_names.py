@@ -193,6 +193,35 @@ async def test_names_that_are_asked_for_at_once_are_bounded(resolver: Resolver) 
     assert await names.addresses("home") == [AT_HOME]
 
 
+async def test_a_host_is_asked_for_again_after_no_thread_could_be_started(resolver: Resolver) -> None:
+    names = Names(look_up=resolver)
+    with no_more_threads(), pytest.raises(OSError, match="no thread"):
+        await names.addresses("home")
+    assert resolver.asked == []
+    async with asyncio.timeout(30):
+        assert await names.addresses("home") == [AT_HOME]
+
+
+async def test_a_look_up_that_fails_as_none_should_is_a_fault_of_that_question_alone(resolver: Resolver) -> None:
+    names = Names(look_up=resolver)
+    resolver.said["home"] = MemoryError("as told")
+    async with asyncio.timeout(30):
+        with pytest.raises(OSError, match="MemoryError: as told"):
+            await names.addresses("home")
+        resolver.said["home"] = [AT_HOME]
+        assert await names.addresses("home") == [AT_HOME]
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    """No process of this system can map the stack of another thread: it says so as one that has run out does."""
+    usual = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(usual)
+
+
 def test_an_answer_that_comes_when_nobody_is_there_any_more_harms_nothing() -> None:
     resolver = Resolver(late=[AT_HOME])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from app.storage.spool_adoption import Part, segment_shipped
 from app.storage.spool_format import Kind, Whole, first_record_at, framed, scan
 from app.storage.spool_home import make_home
 from app.storage.spool_log import Log
+from app.storage.spool_segment import Segment
+from app.storage.spool_tail import Tail
 from tests.storage.small_disk import fill, small_disk
 
 PAYLOAD = b"x" * 300
@@ -19,11 +22,16 @@ PAYLOAD = b"x" * 300
 
 @contextlib.contextmanager
 def a_log(
-    spool: Path, *, segment_bytes: int = 1 << 20, reserve_bytes: int = 0, troubles: list[str] | None = None
+    spool: Path,
+    *,
+    segment_bytes: int = 1 << 20,
+    reserve_bytes: int = 0,
+    troubles: list[str] | None = None,
+    tail: Tail | None = None,
 ) -> Iterator[Log]:
     on_trouble = ([] if troubles is None else troubles).append
     home = make_home(spool, at_us=1)
-    log = Log(home, segment_bytes=segment_bytes, reserve_bytes=reserve_bytes, on_trouble=on_trouble)
+    log = Log(home, segment_bytes=segment_bytes, reserve_bytes=reserve_bytes, on_trouble=on_trouble, tail=tail)
     log.reserve.hold()
     try:
         yield log
@@ -219,6 +227,24 @@ def test_a_retired_segment_is_not_written_again_and_its_open_intents_stand_in_th
             ("RECEIPT", "open"),
             ("RECEIPT", "other"),
         ]
+
+
+def test_room_that_the_tail_gave_is_not_used_behind_a_record_that_could_not_be_cut_off(tmp_path: Path) -> None:
+    tail = Tail(tmp_path, "another", kept_s=60, most_bytes=1 << 20)
+    shipped = Segment.begin(tmp_path / "00000001.seg")
+    shipped.append(framed(Kind.RECEIPT, "shipped", PAYLOAD))
+    tail.put_by(shipped, at_s=0)
+    with a_log(tmp_path, tail=tail) as log:
+        settle(log, "before")
+        first = log.current
+        # It has no room for any byte, and cannot be made shorter.
+        with Path("/dev/full").open("r+b", buffering=0) as full:
+            os.dup2(full.fileno(), first.fileno())
+        settle(log, "after")
+        assert first.retired
+        assert [record[:2] for record in kept(log)] == [("RECEIPT", "before"), ("RECEIPT", "after")]
+        assert [segment.unshipped for segment in log.segments] == [1, 1]
+        assert not tail.give_room(), "it has given all it had"
 
 
 def test_empty_segments_do_not_pile_up_when_one_after_the_other_is_retired(tmp_path: Path) -> None:

@@ -8,11 +8,21 @@ from typing import Any
 import pytest
 
 from app.domain.ledger.receipt import Receipt
+from app.domain.money import Nanodollars
 from app.storage.spool import Spool, SpoolLimits
 from app.storage.spool_segment import Segment
 from app.storage.spool_tail import Tail
 from tests.storage.small_disk import small_disk
-from tests.storage.spool_pieces import HandClock, crashed, everything, files, intended, opened, settled
+from tests.storage.spool_pieces import (
+    HandClock,
+    checkpointed,
+    crashed,
+    everything,
+    files,
+    intended,
+    opened,
+    settled,
+)
 
 LIMITS = SpoolLimits(segment=16_384, reserve=0, tail_s=60)
 NUMBERS = range(40)
@@ -126,6 +136,48 @@ async def test_what_a_killed_process_had_shipped_is_sent_to_the_server_that_took
         assert heir.server_is("one/2")
         assert once(await everything(heir)) == {*ALL, settled(98).request_id}
         assert not heir.server_is("one/2")
+
+
+async def test_what_was_interrupted_is_sent_again_as_it_was_booked(tmp_path: Path) -> None:
+    async with spool_at(tmp_path / "live") as spool:
+        spool.server_is("one/1")
+        await keep(spool, 1)
+        for number in (2, 3, 4):
+            spool.intend(intended(number))
+        spool.checkpoint(request_id=settled(3).request_id, output_tokens=33, charge=Nanodollars(333))
+        left = crashed(tmp_path / "live", tmp_path / "left")
+    clock = HandClock()
+    async with spool_at(left, clock=clock) as heir:
+        heir.server_is("one/1")
+        booked = await everything(heir, most=2)
+        assert booked == [settled(1), intended(2), checkpointed(3, output_tokens=33, charge=333), intended(4)]
+        assert await everything(heir) == []
+        for home in heir.booked_homes():
+            heir.forget_home(home)
+        assert heir.server_is("one/2")
+        assert await everything(heir, most=2) == booked
+        clock.now_s += 61
+        heir.server_is("one/2")
+        assert files(left / "tail", "*.seg") == []
+
+
+async def test_who_dies_while_it_books_the_interrupted_leaves_them_all_to_its_heir(tmp_path: Path) -> None:
+    async with spool_at(tmp_path / "live") as spool:
+        spool.server_is("one/1")
+        for number in (2, 3):
+            spool.intend(intended(number))
+        left = crashed(tmp_path / "live", tmp_path / "left")
+    async with spool_at(left) as heir:
+        shipment = await heir.next_shipment(most=1)
+        assert shipment is not None
+        heir.shipped(shipment)
+        once_more = crashed(left, tmp_path / "once more")
+    async with spool_at(once_more) as heir:
+        assert await everything(heir) == [intended(2), intended(3)]
+        for home in heir.booked_homes():
+            heir.forget_home(home)
+        assert heir.server_is("one/2")
+        assert {receipt.request_id for receipt in await everything(heir)} == {intended(n).request_id for n in (2, 3)}
 
 
 async def test_who_dies_while_it_sends_again_leaves_that_to_its_heir(tmp_path: Path) -> None:

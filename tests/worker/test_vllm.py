@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.worker.options import WorkerOptions
-from app.worker.vllm import keep_running, vllm_command
+from app.worker.vllm import keep_running, vllm_command, vllm_environment
 
 ROOT = Path(__file__).parents[2]
 #: Notes its process id, and a child's, and stays.
@@ -47,6 +47,27 @@ def test_the_flags_that_ledger_and_router_need_are_there(tmp_path: Path) -> None
 def test_a_model_must_be_named() -> None:
     with pytest.raises(ValueError, match="model directory"):
         vllm_command(WorkerOptions(engine="vllm"))
+
+
+def test_its_makers_are_told_of_its_use_only_if_the_operator_wants_it() -> None:
+    assert vllm_environment({"PATH": "/bin"}) == {"PATH": "/bin", "VLLM_NO_USAGE_STATS": "1"}
+    assert vllm_environment({"VLLM_NO_USAGE_STATS": "0"}) == {"VLLM_NO_USAGE_STATS": "0"}
+
+
+async def test_a_server_gets_the_environment_given(tmp_path: Path) -> None:
+    notes, stopping = tmp_path / "notes", asyncio.Event()
+    script = "import os, sys, time; open(sys.argv[1], 'w').write(os.environ['GIVEN']); time.sleep(600)"
+
+    async def stop_when_told() -> None:
+        while not (notes.exists() and notes.read_text()):
+            await asyncio.sleep(0.02)
+        stopping.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        command = [sys.executable, "-c", script, str(notes)]
+        tasks.create_task(keep_running(command, stopping=stopping, stop_within_s=5, environment={"GIVEN": "it"}))
+        tasks.create_task(stop_when_told())
+    assert notes.read_text() == "it"
 
 
 async def test_a_server_that_ends_is_started_again_with_growing_pauses(tmp_path: Path) -> None:

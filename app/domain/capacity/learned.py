@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from app.domain.capacity.line import MOST
 from app.domain.capacity.service_curve import CurveFit
 from app.domain.target import Target
 
@@ -33,6 +34,11 @@ class LearnedCurve:
     #: As the engine says, see `version_kept`; empty: it did not say.
     engine_version: str = ""
     ttft_ms: float | None = None
+
+    @property
+    def is_sane(self) -> bool:
+        """It may have been learned: nobody learns a weight, a time or a count beyond reason."""
+        return self.fit.is_sane and (self.ttft_ms is None or 0 <= self.ttft_ms <= 1000 * MOST)
 
     def after(self, age_s: float) -> LearnedCurve:
         """What it is worth so long after its last sample."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, sqrt
 from typing import Final
 
 #: What is left of a sample's weight with each that follows: about the last hundred count.
 KEEP: Final = 0.99
+#: No line weighs more, however many samples it saw; a thousandth is for rounding.
+WEIGHT_MOST: Final = 1.001 / (1 - KEEP)
 #: Where the deviation of x is less than this part of its mean, samples lie on one spot: they show no slope.
 SPREAD_LEAST: Final = 0.1
 #: No measurement in seconds, sequences or tokens is larger; what is, is nonsense.
@@ -44,6 +46,15 @@ class Line:
     def faded(self, share: float) -> Line:
         """With samples that count only for so much of what they did: the same line, which new ones move sooner."""
         return Line(weight=share * self.weight, x=self.x, y=self.y, xx=share * self.xx, xy=share * self.xy)
+
+    @property
+    def is_sane(self) -> bool:
+        """Samples may have made it: one that comes from elsewhere may be nonsense, and reckoning with it overflow."""
+        if not (0 <= self.weight <= WEIGHT_MOST and _is_sane(self.x) and _is_sane(self.y)):
+            return False
+        if not 0 <= self.xx <= self.weight * MOST**2 or not abs(self.xy) <= MOST * sqrt(self.weight * self.xx):
+            return False
+        return all(0 <= number <= MOST**2 for number in self.slope_and_intercept)
 
     @property
     def has_spread(self) -> bool:

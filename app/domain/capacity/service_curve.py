@@ -142,6 +142,11 @@ class CurveFit:
         )
 
     @property
+    def is_sane(self) -> bool:
+        """Samples may have made it, see `Line.is_sane`."""
+        return self.steps.is_sane and self.prefill.is_sane and 0 <= self.output_tokens <= MOST
+
+    @property
     def answers(self) -> float:
         """How many first tokens it rests on, of which older ones count for less."""
         return self.prefill.weight

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.capacity.line import Line
+from app.domain.capacity.line import MOST, WEIGHT_MOST, Line
 
 NONSENSE = st.one_of(st.floats(), st.just(nan), st.just(inf), st.just(-1.0))
 
@@ -57,3 +57,15 @@ def test_no_nonsense_makes_nonsense(samples: list[tuple[float, float]]) -> None:
 def test_a_sample_that_cannot_be_changes_nothing(x: float, y: float) -> None:
     line = _through((1, 2), (2, 3))
     assert line.saw(x=x, y=y) is line
+
+
+def test_every_line_that_samples_make_is_sane() -> None:
+    """Of the largest numbers and the least, of a few samples and of many."""
+    for xs in ([MOST], [0.0, MOST], [1.0], [0.0], [1.0, 2.0, 3.0], [1e-6, 1.0]):
+        for ys in ([MOST], [0.0, MOST], [0.01], [0.0], [MOST, 0.0]):
+            line = Line()
+            for number in range(3000):
+                line = line.saw(x=xs[number % len(xs)], y=ys[number % len(ys)])
+                assert line.is_sane, (xs, ys, number, line)
+            assert line.weight <= WEIGHT_MOST
+            assert line.faded(2.0**-30).is_sane
