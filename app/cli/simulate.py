@@ -257,6 +257,11 @@ def _write_notes(simulated: Simulated, *, policy: Policy, read: Trace) -> None:
         note(f"columns that are not used: {', '.join(read.ignored)[:400]}")
     for name in simulated.priced_by_speed:
         note(f"{name} has no price in the policy: its tokens are priced by its curve and its machine's price per hour")
+    for name in simulated.waiting_rules:
+        note(
+            f"rule {name} has `wait: true`, which is not simulated: here full targets get all that come and queue in "
+            "their engines, in the order of coming; a gateway would let teams take turns, and give up after queue_s"
+        )
     if too_late := tally.total().too_late:
         note(
             f"{counted(too_late, 'first token')} came later than timeouts.first_token_s, where a gateway would have "

@@ -38,6 +38,7 @@ def simulated_view(
             **{name: _pace(each, given=name in simulated.paces_given) for name, each in simulated.paces.items()},
         },
         "priced_by_speed": list(simulated.priced_by_speed),
+        "waits_not_simulated": list(simulated.waiting_rules),
         "over_time": [_slice(each) for each in tally.slices(slices)] if slices else [],
     }
 

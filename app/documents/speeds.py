@@ -14,6 +14,10 @@ A_CURVE: Final = (
 )
 A_PACE: Final = "TARGET=TTFT_MS,TPOT_MS, as in hosted=500,20"
 _MOST: Final = 1e9
+#: No engine is quicker or slower; within these every rate that is computed of a curve is above zero and can be written.
+_STEP_LEAST_MS: Final = 0.001
+_STEP_MOST_MS: Final = 10_000.0
+_PREFILL_LEAST: Final = 1.0
 
 Speed = TypeVar("Speed", EngineSpeed, Pace)
 
@@ -36,6 +40,12 @@ def _curve(text: str) -> tuple[str, EngineSpeed]:
     counts = [sequences, *kv_tokens]
     if step_ms <= 0 or prefill <= 0 or min(counts) < 1:
         what = "a step, prompt tokens a second, sequences and KV tokens must be above zero"
+        raise _wrong(text, what, form=A_CURVE, option="--curve")
+    if step_ms < _STEP_LEAST_MS or max(step_ms, per_sequence_ms) > _STEP_MOST_MS or prefill < _PREFILL_LEAST:
+        what = (
+            f"a step takes from {_STEP_LEAST_MS:g} to {_STEP_MOST_MS:,.0f} ms, a sequence adds at most as much, and "
+            f"{_PREFILL_LEAST:g} prompt token a second is the least"
+        )
         raise _wrong(text, what, form=A_CURVE, option="--curve")
     if any(count != int(count) for count in counts):
         raise _wrong(text, "sequences and KV tokens must be whole numbers", form=A_CURVE, option="--curve")

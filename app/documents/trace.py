@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, islice
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final
 
 from app.domain.caller import Caller
@@ -252,7 +252,10 @@ def _moment_us(row: _Row) -> int:
         return round(seconds * 1e6)
     if isinstance(found, bool) or not isinstance(found, str | int | float):
         raise _wrong(row, f"{_shown(found)} is no time: {_A_TIME}")
-    seconds = float(found)
+    try:
+        seconds = float(found)
+    except OverflowError:  # an integer of JSON has as many digits as somebody wrote
+        seconds = inf
     if not isfinite(seconds) or not 0 <= seconds <= _SECONDS_MOST:
         raise _wrong(row, f"{_shown(found)} is no time in seconds since 1970, nor since the trace began: {_A_TIME}")
     return round(seconds * 1e6)

@@ -77,6 +77,8 @@ class Breaker:
     #: The fault that opened it, and whether the target may be asked while it rests.
     cause: FaultKind | None = None
     last_resort: bool = False
+    #: The target asked for this rest itself.
+    asked: bool = False
     probing_since_s: float | None = None
 
     def state(self, *, at_s: float) -> Circuit:
@@ -90,6 +92,12 @@ class Breaker:
         """It is open, yet may be asked when nobody else can serve."""
         is_due = self.last_resort and at_s - self.opened_s >= LAST_RESORT_S
         return bool(self.rests) and is_due and not self._is_probed(at_s)
+
+    def pause_left_s(self, *, at_s: float) -> float | None:
+        """What is left of a rest that the target asked for, 0 while its probe is out; None: it does not rest so."""
+        if not self.asked or self.state(at_s=at_s) is not Circuit.OPEN:
+            return None
+        return max(0.0, self.opened_s + self.rest_s - at_s)
 
     def dispatched(self, *, at_s: float) -> Breaker:
         """A request went there; on an open circuit it is the probe."""
@@ -132,6 +140,7 @@ class Breaker:
             rest_s=grown_s if not asked_s else min(asked_s, ASKED_REST_MOST_S),
             cause=kind,
             last_resort=conduct.last_resort and not asked_s,
+            asked=bool(asked_s),
         )
 
     def _is_probed(self, at_s: float) -> bool:

@@ -11,7 +11,7 @@ first in, first out.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from math import inf
 from typing import Generic, TypeVar
 
@@ -36,6 +36,10 @@ class FairQueue(Generic[T]):
 
     def __contains__(self, item: T) -> bool:
         return item in self._flow_of
+
+    def __iter__(self) -> Iterator[T]:
+        """Everything that waits, as it came; what is removed meanwhile changes nothing."""
+        return iter(tuple(self._flow_of))
 
     def put(self, item: T, *, flow: str, cost: float) -> None:
         """It waits from now on, behind everything of its flow. `cost` above 0: what serving it will take, in any unit.

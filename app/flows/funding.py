@@ -20,6 +20,7 @@ from app.domain.quick import quickly_made
 from app.domain.routing.decide import decide
 from app.domain.routing.facts import Endpoint
 from app.domain.routing.plan import Plan, Refusal
+from app.domain.routing.scorers import likely_output_tokens
 from app.domain.routing.snapshot import Snapshot
 from app.flows.gateway import Asked, Gateway
 from app.flows.hold import FALLBACK_PATIENCE_S, PATIENCE_S, NoRoom, needs_of
@@ -174,9 +175,7 @@ def attempt_needs(
         asked.facts,
         bounds=bounds,
         price=price,
-        likely_output_tokens=min(
-            route.output_tokens_default, asked.facts.output_tokens_most or route.output_tokens_default
-        ),
+        likely_output_tokens=likely_output_tokens(facts=asked.facts, route=route),
         spent=spent,
     )
     return AttemptNeeds(needs=needs, bounds=bounds)

@@ -1,8 +1,9 @@
 """A request waits for a place at a full target, where its rule says so.
 
 It holds its money meanwhile and has sent nothing. Its turn comes by `live/queues`; it goes without one when it may
-wait no longer, when the target falls out of service, when the queue needs its place for another team, or when its
-caller leaves. Whoever's turn comes is sent in the very turn of the loop in which it wakes.
+wait no longer, when the target falls out of service (a pause that the target asked for is waited out, if it is over in
+time), when the queue needs its place for another team, or when its caller leaves. Whoever's turn comes is sent in the
+very turn of the loop in which it wakes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from app.domain.errors import NoPlace
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.policy import Route
+from app.domain.routing.scorers import likely_output_tokens
 from app.domain.routing.snapshot import UNSEEN
 from app.domain.target import Target
 from app.flows.draft import ReceiptDraft
@@ -39,7 +41,7 @@ async def place_at(
     """
     queues, now_s = gateway.queues, gateway.clock.monotonic_s()
     seen = gateway.fleet.view(at_s=now_s).get(target.name, UNSEEN)
-    if queues.has_room(target, seen):
+    if queues.has_room(target, seen, prompt_tokens=facts.prompt_tokens):
         return None
     within_s = _may_wait_s(facts, route, draft=draft, leash=leash, at_s=now_s)
     wait_s = queues.wait_s(target, seen, team=facts.caller.team)
@@ -48,7 +50,13 @@ async def place_at(
         why = f"{predicted}this request may wait {max(0.0, within_s):.1f} s"
         return _refused(target, Turned.TIMEOUT, why, wait_s=wait_s, draft=draft, gateway=gateway)
     turn = asyncio.Event()
-    ticket = Ticket(target, team=facts.caller.team, wake=turn.set)
+    ticket = Ticket(
+        target,
+        team=facts.caller.team,
+        prompt_tokens=facts.prompt_tokens,
+        until_s=now_s + within_s,
+        wake=turn.set,
+    )
     if not queues.enter(ticket, target, cost=_tokens(facts, route)):
         assert ticket.turned is not None, "a ticket that is refused says why"
         return _refused(target, ticket.turned, ticket.why, wait_s=wait_s, draft=draft, gateway=gateway)
@@ -64,7 +72,8 @@ def look(gateway: Gateway) -> bool:
     """Whoever may be sent now gets its turn; True while anybody waits still."""
     queues, targets = gateway.queues, gateway.policy.current.targets
     if queues.waiting:
-        queues.look(gateway.fleet.view(at_s=gateway.clock.monotonic_s()), targets)
+        fleet, at_s = gateway.fleet, gateway.clock.monotonic_s()
+        queues.look(fleet.view(at_s=at_s), targets, at_s=at_s, pauses=fleet.pauses(at_s=at_s))
     if not queues.waiting:
         queues.forget_others(targets)
     return queues.waiting > 0
@@ -102,9 +111,7 @@ def _may_wait_s(facts: RequestFacts, route: Route, *, draft: ReceiptDraft, leash
 
 def _tokens(facts: RequestFacts, route: Route) -> int:
     """What serving it is taken to cost: its prompt and what is likely to be put out."""
-    usual = route.output_tokens_default
-    likely = usual if facts.output_tokens_most is None else min(usual, facts.output_tokens_most)
-    return max(1, facts.prompt_tokens + facts.n * likely)
+    return max(1, facts.prompt_tokens + facts.n * likely_output_tokens(facts=facts, route=route))
 
 
 def _refused(

@@ -26,7 +26,7 @@ from app.domain.replay.speed import EngineSpeed, Pace
 from app.domain.replay.tally import Tally
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.routing.policy import Policy
-from app.domain.routing.snapshot import Snapshot
+from app.domain.routing.snapshot import Snapshot, spill_key
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Hosting, Target
 from app.domain.usage import Usage
@@ -75,6 +75,8 @@ class Simulated:
     paces_given: frozenset[str]
     #: Of the self-hosted ones, those whose tokens are priced by that speed, as nobody gave a price or measured one.
     priced_by_speed: tuple[str, ...]
+    #: Rules of the models asked for that wait for full targets, by `spill_key`: here nobody waits in the gateway.
+    waiting_rules: tuple[str, ...] = ()
 
 
 def simulate(
@@ -106,6 +108,17 @@ def simulate(
         paces=paces,
         paces_given=frozenset(simulation.paces),
         priced_by_speed=tuple(name for name in speeds if used[name].rate_card is None),
+        waiting_rules=_waiting_rules(simulation),
+    )
+
+
+def _waiting_rules(simulation: Simulation) -> tuple[str, ...]:
+    policy, asked = simulation.policy, {arrival.facts.model for arrival in simulation.arrivals}
+    return tuple(
+        spill_key(model=model, rule=rule.name)
+        for model in sorted(asked)
+        for rule in policy.routes[model].rules
+        if rule.waits
     )
 
 

@@ -83,6 +83,17 @@ class Circuits:
             last_resort=worse.is_last_resort(at_s=at_s),
         )
 
+    def pauses(self, *, at_s: float) -> Mapping[str, float]:
+        """Targets that rest because they asked for it, and for how many seconds more; 0 while one is probed after it.
+        Without those whose account rests."""
+        found: dict[str, float] = {}
+        for name, own in self._targets.items():
+            left_s = own.pause_left_s(at_s=at_s)
+            account = self._accounts.get(self._credentials.get(name, ""), CLOSED)
+            if left_s is not None and account.state(at_s=at_s) is not Circuit.OPEN:
+                found[name] = left_s
+        return found
+
     def dispatched(self, target: str, *, at_s: float) -> None:
         """A request goes there."""
         if target in self._targets:

@@ -95,6 +95,10 @@ class Fleet:
             self._changed.clear()
         return self._view
 
+    def pauses(self, *, at_s: float) -> Mapping[str, float]:
+        """Targets that rest because they asked for it, and for how many seconds more; see `Circuits.pauses`."""
+        return self._circuits.pauses(at_s=at_s)
+
     def entered(
         self,
         target: str,

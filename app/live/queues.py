@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 from typing import Final
 
 from app.domain.fair_queue import FairQueue
@@ -44,10 +45,15 @@ class Turned(StrEnum):
 class Ticket:
     """One request in one queue. `turned` None: it waits."""
 
-    __slots__ = ("_wake", "limit", "target", "team", "turned", "why")
+    __slots__ = ("_wake", "limit", "prompt_tokens", "target", "team", "turned", "until_s", "why")
 
-    def __init__(self, target: Target, *, team: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, target: Target, *, team: str, prompt_tokens: int, until_s: float, wake: Callable[[], None]
+    ) -> None:
         self.target = target.name
+        #: What it takes of the target's minute, and the monotonic time until which it may wait.
+        self.prompt_tokens = prompt_tokens
+        self.until_s = until_s
         #: The limit of the policy that the request was admitted with.
         self.limit = target.in_flight_most or 1
         self.team = team
@@ -65,10 +71,15 @@ class Ticket:
 @dataclass(slots=True)
 class _Line:
     queue: FairQueue[Ticket]
-    #: Places of those whose turn has come and who are not sent yet.
+    #: Places of those whose turn has come and who are not sent yet, and the tokens of their prompts.
     reserved: int = 0
+    reserved_tokens: int = 0
     #: The mean of how long an answer keeps its place; None: nothing has ended yet.
     service_s: float | None = None
+
+
+#: Stands for the line of a target that nobody has waited for yet; never changed.
+_NOBODY: Final = _Line(FairQueue())
 
 
 class Queues:
@@ -84,21 +95,25 @@ class Queues:
         """How many wait, by target; of all targets that anybody has waited for."""
         return {name: len(line.queue) for name, line in self._lines.items()}
 
-    def has_room(self, target: Target, seen: TargetSeen) -> bool:
-        """A request may be sent there now: there is a place, and nobody waits for it. True for one without a limit."""
+    def has_room(self, target: Target, seen: TargetSeen, *, prompt_tokens: int) -> bool:
+        """A request with such a prompt may be sent there now: there is a place, nobody waits for it, and its minute has
+        room. True for one without a limit of requests in flight."""
         if target.in_flight_most is None:
             return True
-        line = self._lines.get(target.name)
-        if line is None:
-            return seen.in_flight < _limit(target.in_flight_most, seen)
-        return not len(line.queue) and seen.in_flight + line.reserved < _limit(target.in_flight_most, seen)
+        line = self._lines.get(target.name, _NOBODY)
+        return self._has_place(target, seen) and _fits_its_minute(line, seen, prompt_tokens=prompt_tokens)
+
+    def _has_place(self, target: Target, seen: TargetSeen) -> bool:
+        line = self._lines.get(target.name, _NOBODY)
+        most = target.in_flight_most
+        return not len(line.queue) and (most is None or seen.in_flight + line.reserved < _limit(most, seen))
 
     def met_by(self, team: str, *, fleet: Mapping[str, TargetSeen], policy: Policy) -> Mapping[str, TargetSeen]:
         """The fleet as a request of this team finds it now: full targets with their queues, as `policy` has them."""
         found: dict[str, TargetSeen] | None = None
         for name in policy.queued:
             seen, target = fleet.get(name, UNSEEN), policy.targets[name]
-            if self.has_room(target, seen):
+            if self._has_place(target, seen):
                 continue
             if found is None:
                 found = dict(fleet)
@@ -135,6 +150,7 @@ class Queues:
             return
         if ticket.turned is Turned.SENT:
             line.reserved -= 1
+            line.reserved_tokens -= ticket.prompt_tokens
         elif line.queue.remove(ticket):
             self.waiting -= 1
             ticket.turned = Turned.LEFT
@@ -146,24 +162,34 @@ class Queues:
             self.waiting -= 1
             ticket.turn(Turned.TIMEOUT, why)
 
-    def look(self, fleet: Mapping[str, TargetSeen], targets: Mapping[str, Target]) -> None:
-        """Whoever may be sent now has its turn; whoever waits for a target that rests has to go elsewhere. `targets`
-        are those of the policy in force, whose limits count; a target that has left it keeps its last one."""
+    def look(
+        self,
+        fleet: Mapping[str, TargetSeen],
+        targets: Mapping[str, Target],
+        *,
+        at_s: float,
+        pauses: Mapping[str, float],
+    ) -> None:
+        """Whoever may be sent now has its turn; whoever waits for a target that rests has to go elsewhere, unless the
+        rest is one of `pauses` (which targets asked for, with the seconds left of them) and over before it may wait no
+        longer. `targets` are those of the policy in force, whose limits count; one that has left it keeps its last."""
         for name, line in self._lines.items():
             if not len(line.queue):
                 continue
             seen = fleet.get(name, UNSEEN)
             why = _out_of_service(seen)
             if why is not None:
-                self._send_away(line, Turned.RESTS, why)
+                pause_s = None if seen.serves_instead else pauses.get(name)
+                self._send_away(line, Turned.RESTS, why, by_s=inf if pause_s is None else at_s + pause_s)
                 continue
             now = targets.get(name)
             while (ticket := line.queue.first()) is not None and _may_send(
-                line, ticket.limit if now is None else now.in_flight_most, seen
+                line, ticket, ticket.limit if now is None else now.in_flight_most, seen
             ):
                 line.queue.take()
                 self.waiting -= 1
                 line.reserved += 1
+                line.reserved_tokens += ticket.prompt_tokens
                 ticket.turn(Turned.SENT)
 
     def stop(self) -> None:
@@ -221,20 +247,30 @@ class Queues:
         longest = None if line is None else line.queue.newest_of_the_longest()
         return line is None or longest is None or line.queue.waiting(team) + 1 >= line.queue.waiting(longest[0])
 
-    def _send_away(self, line: _Line, turned: Turned, why: str) -> None:
-        while len(line.queue):
-            ticket = line.queue.take()
-            self.waiting -= 1
-            ticket.turn(turned, why)
+    def _send_away(self, line: _Line, turned: Turned, why: str, *, by_s: float = inf) -> None:
+        """Whoever may wait until `by_s` at the longest; without it everybody."""
+        for ticket in line.queue:
+            if ticket.until_s <= by_s:
+                line.queue.remove(ticket)
+                self.waiting -= 1
+                ticket.turn(turned, why)
 
 
-def _may_send(line: _Line, in_flight_most: int | None, seen: TargetSeen) -> bool:
-    """There is a place for one more. A target that comes back from a rest is sent one, which proves it."""
-    if seen.requests_left is not None and seen.requests_left <= line.reserved:
+def _may_send(line: _Line, ticket: Ticket, in_flight_most: int | None, seen: TargetSeen) -> bool:
+    """There is a place for it, and its minute has room. A target that comes back from a rest is sent one, which proves
+    it."""
+    if not _fits_its_minute(line, seen, prompt_tokens=ticket.prompt_tokens):
         return False
     if seen.circuit is Circuit.HALF_OPEN and line.reserved:
         return False
     return in_flight_most is None or seen.in_flight + line.reserved < _limit(in_flight_most, seen)
+
+
+def _fits_its_minute(line: _Line, seen: TargetSeen, *, prompt_tokens: int) -> bool:
+    """What is left of the minute's limits is enough for such a prompt beside those whose turn has come."""
+    if seen.requests_left is not None and seen.requests_left <= line.reserved:
+        return False
+    return seen.tokens_left is None or seen.tokens_left >= line.reserved_tokens + prompt_tokens
 
 
 def _limit(in_flight_most: int, seen: TargetSeen) -> int:

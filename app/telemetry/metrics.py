@@ -112,7 +112,7 @@ class PrometheusReadings:
         return ours.encode() + generate_latest(self._process)
 
     def _saw_prediction(self, receipt: Receipt, first: Attempt) -> None:
-        """What was predicted when it was decided on, held against what came."""
+        """What was predicted for its first target when it was decided on, held against what came there."""
         candidates = receipt.decision.candidates
         asked = next((one for one in candidates if one.target == first.target), None)
         predicted_ms = None if asked is None else asked.expected_ttft_ms
@@ -122,7 +122,7 @@ class PrometheusReadings:
         if errors is None:
             name = first.target if len(self._ttft_errors) < self._most_series else "other"
             errors = self._ttft_errors.setdefault(name, Histogram(names.TTFT_ERROR.buckets))
-        errors.saw(1000 * (receipt.waited_s + first.ttft_s) / predicted_ms)
+        errors.saw(1000 * (receipt.waited_at(first.target) + first.ttft_s) / predicted_ms)
 
     def _of(self, facts: RequestFacts, attempt: Attempt | None) -> _Series:
         # Enumerations hash slowly, so the key holds plain values.

@@ -134,6 +134,20 @@ def test_another_speed_policy_team_or_length_is_another_result(desk: HereAtOnce,
     assert turned["policy"] != short["policy"]
 
 
+def test_a_rule_that_waits_is_told_to_be_simulated_without_its_queue(
+    desk: HereAtOnce, trace: Path, shelf: Path
+) -> None:
+    asked = ("simulate", "--trace", str(trace), "--model", "chat", *CURVE, "--limit", "20", "--json")
+    assert desk(*asked).value["waits_not_simulated"] == []
+    (shelf / "models.yaml").write_text(SPILLING.replace("spill: {predicted_ttft_ms: 1000}", "wait: true"))
+    limited = FILES["targets.yaml"].replace("machine:", "limits: {in_flight: 4}\n    machine:", 1)
+    (shelf / "targets.yaml").write_text(limited)
+    ran = desk(*asked)
+    assert ran.status == 0, ran.out + ran.err
+    assert ran.value["waits_not_simulated"] == ["chat/everybody"]
+    assert "rule chat/everybody has `wait: true`, which is not simulated" in ran.err
+
+
 def test_refusals_and_what_was_assumed_are_told(desk: HereAtOnce, trace: Path, shelf: Path) -> None:
     (shelf / "targets.yaml").write_text(
         UNPRICED.replace("machine:", "limits: {in_flight: 4}\n    machine:")

@@ -34,6 +34,10 @@ def test_curves_are_read_by_target() -> None:
         ("a=8,0.65,12000,0", "must be above zero"),
         ("a=8,0.65,12000,64,0", "must be above zero"),
         ("a=8,-1,12000,64", "-1 cannot be"),
+        ("a=1e-300,0,12000,64", "a step takes from 0.001 to 10,000 ms"),
+        ("a=10001,0,12000,64", "a step takes from 0.001 to 10,000 ms"),
+        ("a=8,10001,12000,64", "a sequence adds at most as much"),
+        ("a=8,0.65,0.001,64", "1 prompt token a second is the least"),
         ("a=8,inf,12000,64", "inf cannot be"),
         ("a=nan,1,12000,64", "nan cannot be"),
         ("a=8,1,1e30,64", "1e30 cannot be"),
@@ -45,6 +49,18 @@ def test_a_curve_that_cannot_be_says_how_it_is_written(text: str, said: str) -> 
         read_curves([text])
     assert str(refused.value).startswith(f"--curve {text!r}: ")
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("step", ["0.001", "10000"])
+@pytest.mark.parametrize("per_sequence", ["0", "10000"])
+@pytest.mark.parametrize("prefill", ["1", "1e9"])
+@pytest.mark.parametrize("sequences", ["1", "1e9"])
+def test_every_curve_that_is_read_has_rates_that_price_something(
+    step: str, per_sequence: str, prefill: str, sequences: str
+) -> None:
+    speed = read_curves([f"a={step},{per_sequence},{prefill},{sequences}"])["a"]
+    assert speed.full_decode_tokens_per_s > 0
+    assert speed.full_prefill_tokens_per_s > 0
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def test_requests_without_an_output_token_are_left_out_and_counted() -> None:
         (f"{OURS}\n2,5,5\n1,5,5\n", "t.csv:3: its time is before that of the request above it: sort the file by time"),
         (f"{OURS}\n-1,5,5\n", "t.csv:2: '-1' is no time in seconds since 1970"),
         (f"{OURS}\n1700000000000,5,5\n", "'1700000000000' is no time in seconds since 1970, nor since the trace began"),
+        ('{"time":' + "9" * 400 + ',"prompt_tokens":5,"completion_tokens":5}', "9 is no time in seconds since 1970"),
         (f"{OURS}\nyesterday,5,5\n", "t.csv:2: 'yesterday' is no time: write 2026-11-23T14:05:00.25Z"),
         (f"{OURS}\n,5,5\n", "t.csv:2: '' is no time"),
         (f"{OURS}\nnan,5,5\n", "t.csv:2: 'nan' is no time"),

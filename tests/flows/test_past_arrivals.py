@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -41,6 +43,29 @@ async def test_the_last_requests_come_in_the_order_of_time_with_what_they_used()
     assert (arrival.facts.model, arrival.facts.session, arrival.facts.tags) == ("chat", "talk", ("a",))
     assert arrival.facts.prefix_tokens == 0
     assert (await past_arrivals(book, last=1, model="large")).arrivals[0].facts.model == "large"
+
+
+class _OnDemand(MemoryLedgerBook):
+    """Makes its receipts when they are asked for, and sees how many of them others keep."""
+
+    def __init__(self, pages: int) -> None:
+        super().__init__()
+        self.pages = pages
+        self.kept_most = 0
+
+    async def latest(self, *, most: int, before: str | None = None) -> Sequence[Receipt]:
+        self.kept_most = max(self.kept_most, sum(isinstance(each, Receipt) for each in gc.get_objects()))
+        self.pages -= 1
+        return [a_past(most * self.pages + number, at_s=number) for number in range(most)] if self.pages >= 0 else []
+
+
+async def test_of_many_receipts_a_page_is_kept_at_a_time() -> None:
+    gc.collect()
+    before = sum(isinstance(each, Receipt) for each in gc.get_objects())
+    book = _OnDemand(pages=6)
+    trace = await past_arrivals(book, last=1_000_000, model=None)
+    assert len(trace.arrivals) >= 6 * 100
+    assert book.kept_most - before <= 1.5 * len(trace.arrivals) / 6
 
 
 async def test_copies_are_nobodys_requests_and_what_had_no_answer_says_nothing() -> None:

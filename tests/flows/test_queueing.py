@@ -165,6 +165,30 @@ async def test_a_place_that_was_reserved_for_who_leaves_is_the_next_ones() -> No
     assert house.gateway.queues.waiting == 0
 
 
+async def test_who_is_cancelled_between_its_turn_and_its_wake_leaves_the_place_to_the_next_one_at_once() -> None:
+    house = _house(ENDLESS)
+    async with _full(house):
+        leaving = _ask(house, 1)
+        await _until_waiting(house, 1)
+        staying = _ask(house, 2)
+        await _until_waiting(house, 2)
+        raised = _policy(replace(HOME, in_flight_most=2))
+        house.gateway.policy.swap(raised)
+        house.gateway.fleet.follow(raised)
+        assert look(house.gateway), "one place, which is reserved for the first of them"
+        assert house.gateway.queues.waiting == 1
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert house.gateway.queues.waiting == 0, "without waiting for anybody who looks now and then"
+        async with asyncio.timeout(10):
+            while len(house.provider.calls) < 2:
+                await asyncio.sleep(0)
+        assert house.provider.calls[1].attempt_id == "r2/1"
+        staying.cancel()
+        await asyncio.gather(staying, return_exceptions=True)
+    assert house.told.waits[0] == ("home", "left")
+
+
 async def test_who_may_wait_no_longer_goes_to_the_next_candidate() -> None:
     house = _house(ENDLESS, policy=_policy(HOME, AWAY, queue_s=0.1))
     async with _full(house):
@@ -275,6 +299,38 @@ async def test_a_target_that_dies_lets_those_who_wait_go_on_at_once() -> None:
         receipt = _receipt(house, number)
         assert [attempt.target for attempt in receipt.attempts] == ["away"]
         assert "its circuit is open after repeated failures (first_token_timeout)" in receipt.remarks[0]
+
+
+async def test_a_short_pause_that_a_target_asks_for_is_waited_out_in_the_queue() -> None:
+    asks = Script(fault=FaultKind.RATE_LIMITED, retry_after_s=0.5, first_s=0.1)
+    house = _house(SLOW, asks, Script(), policy=_policy(HOME, AWAY))
+    await asyncio.gather(*(_ask(house, number) for number in range(5)))
+    receipts = [_receipt(house, number) for number in range(5)]
+    assert [receipt.outcome for receipt in receipts] == [Outcome.COMPLETE] * 5
+    by_target = [[attempt.target for attempt in receipt.attempts] for receipt in receipts]
+    assert by_target == [["home"], ["home", "away"], ["home"], ["home"], ["home"]]
+    assert all(receipt.waited_s >= 0.5 for receipt in receipts[2:])
+
+
+async def test_a_pause_that_is_longer_than_a_request_may_wait_sends_it_on_at_once() -> None:
+    asks = Script(fault=FaultKind.RATE_LIMITED, retry_after_s=60, first_s=0.1)
+    house = _house(SLOW, asks, Script(), policy=_policy(HOME, AWAY))
+    await asyncio.gather(*(_ask(house, number) for number in range(4)))
+    for number in (2, 3):
+        receipt = _receipt(house, number)
+        assert [attempt.target for attempt in receipt.attempts] == ["away"]
+        assert receipt.waited_s < 10
+
+
+async def test_nobody_is_sent_into_a_minute_that_was_used_up_while_it_waited() -> None:
+    home = replace(HOME, tokens_per_minute=100)
+    policy = _policy(home, queue_s=1.0)
+    house = _house(Script(first_s=0.05, prompt_tokens=30), policy=policy)
+    asking = (_ask(house, number, prompt_tokens=30) for number in range(4))
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in ended] == [type(None), type(None), type(None), NoPlace]
+    assert len(house.provider.calls) == 3, "100 tokens are three prompts of 30"
+    assert _receipt(house, 3).status == 503
 
 
 async def test_a_target_that_dies_with_nobody_else_is_told_at_once() -> None:

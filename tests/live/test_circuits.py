@@ -33,6 +33,20 @@ def test_a_pause_that_was_asked_for_is_kept_to_the_second_and_no_last_resort_bre
     assert circuits.of("maxi", at_s=1) == IN_SERVICE
 
 
+def test_a_pause_that_was_asked_for_is_told_with_what_is_left_of_it() -> None:
+    circuits = _circuits()
+    circuits.failed(_failure(FaultKind.RATE_LIMITED, retry_after_s=7), began_s=0, at_s=0, progressed=True)
+    for _ in range(2):
+        circuits.failed(_failure(FaultKind.REFUSED_CONNECTION, target="home"), began_s=0, at_s=0, progressed=True)
+    assert circuits.of("home", at_s=1).circuit is Circuit.OPEN
+    assert circuits.pauses(at_s=2) == {"mini": 5}
+    assert circuits.pauses(at_s=7) == {}, "it may be probed"
+    circuits.dispatched("mini", at_s=7)
+    assert circuits.pauses(at_s=8) == {"mini": 0}, "its probe is out"
+    circuits.failed(_failure(FaultKind.MONEY_GONE, target="maxi"), began_s=8, at_s=8, progressed=True)
+    assert circuits.pauses(at_s=8) == {}, "their account rests, and nobody asked for that"
+
+
 def test_a_retry_after_on_what_is_not_a_pause_is_ignored() -> None:
     circuits = _circuits()
     circuits.failed(_failure(FaultKind.CUT, retry_after_s=7), began_s=0, at_s=0, progressed=True)

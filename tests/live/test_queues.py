@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -16,33 +17,41 @@ FULL = TargetSeen(in_flight=2)
 ROOM = TargetSeen(in_flight=1)
 
 
-def _ticket(queues: Queues, team: str = "research", *, target: Target = HOME, cost: float = 100) -> Ticket:
-    ticket = Ticket(target, team=team, wake=lambda: None)
+def _ticket(
+    queues: Queues,
+    team: str = "research",
+    *,
+    target: Target = HOME,
+    cost: float = 100,
+    prompt_tokens: int = 10,
+    until_s: float = 30.0,
+) -> Ticket:
+    ticket = Ticket(target, team=team, prompt_tokens=prompt_tokens, until_s=until_s, wake=lambda: None)
     queues.enter(ticket, target, cost=cost)
     return ticket
 
 
-def _looked(queues: Queues, seen: TargetSeen) -> None:
-    queues.look({"home": seen}, {"home": HOME})
+def _looked(queues: Queues, seen: TargetSeen, *, at_s: float = 0.0, pauses: Mapping[str, float] | None = None) -> None:
+    queues.look({"home": seen}, {"home": HOME}, at_s=at_s, pauses=pauses or {})
 
 
 def test_there_is_room_below_the_limit_and_below_a_share_of_it() -> None:
     queues = Queues()
-    assert queues.has_room(HOME, ROOM)
-    assert not queues.has_room(HOME, FULL)
-    assert not queues.has_room(HOME, replace(ROOM, share=1))
-    assert queues.has_room(replace(HOME, in_flight_most=None), TargetSeen(in_flight=1_000))
+    assert queues.has_room(HOME, ROOM, prompt_tokens=10)
+    assert not queues.has_room(HOME, FULL, prompt_tokens=10)
+    assert not queues.has_room(HOME, replace(ROOM, share=1), prompt_tokens=10)
+    assert queues.has_room(replace(HOME, in_flight_most=None), TargetSeen(in_flight=1_000), prompt_tokens=10)
 
 
 def test_whoever_waits_comes_before_whoever_comes_though_there_is_room() -> None:
     queues = Queues()
     first = _ticket(queues)
-    assert not queues.has_room(HOME, ROOM)
+    assert not queues.has_room(HOME, ROOM, prompt_tokens=10)
     _looked(queues, ROOM)
     assert first.turned is Turned.SENT
-    assert not queues.has_room(HOME, ROOM), "its place is reserved"
+    assert not queues.has_room(HOME, ROOM, prompt_tokens=10), "its place is reserved"
     queues.leave(first)
-    assert queues.has_room(HOME, ROOM)
+    assert queues.has_room(HOME, ROOM, prompt_tokens=10)
     assert queues.waiting == 0
 
 
@@ -134,6 +143,51 @@ def test_a_minute_that_is_used_up_is_waited_for_too() -> None:
     assert [ticket.turned for ticket in tickets] == [Turned.SENT, None]
 
 
+def test_nobody_is_sent_whose_prompt_is_more_than_the_minute_has_left() -> None:
+    queues = Queues()
+    tickets = [_ticket(queues, prompt_tokens=80) for _ in range(2)]
+    _looked(queues, TargetSeen(in_flight=0, tokens_left=79))
+    assert [ticket.turned for ticket in tickets] == [None, None]
+    _looked(queues, TargetSeen(in_flight=0, tokens_left=159))
+    assert [ticket.turned for ticket in tickets] == [Turned.SENT, None], "the first one's tokens are spoken for"
+    queues.leave(tickets[0])
+    _looked(queues, TargetSeen(in_flight=0, tokens_left=80))
+    assert tickets[1].turned is Turned.SENT
+
+
+def test_there_is_no_room_in_a_minute_that_is_used_up() -> None:
+    queues = Queues()
+    for seen, has_room in (
+        (replace(ROOM, requests_left=0), False),
+        (replace(ROOM, requests_left=1), True),
+        (replace(ROOM, tokens_left=9), False),
+        (replace(ROOM, tokens_left=10), True),
+    ):
+        assert queues.has_room(HOME, seen, prompt_tokens=10) is has_room
+
+
+def test_a_short_rest_that_the_target_asked_for_is_waited_out_by_whoever_can() -> None:
+    queues, resting = Queues(), TargetSeen(circuit=Circuit.OPEN, rests_after="rate_limited")
+    short, long = _ticket(queues, until_s=100.5), _ticket(queues, until_s=110.0)
+    _looked(queues, resting, at_s=100.0, pauses={"home": 1.0})
+    assert (short.turned, long.turned) == (Turned.RESTS, None)
+    assert "rate_limited" in short.why
+    _looked(queues, replace(resting, circuit=Circuit.HALF_OPEN), at_s=101.0)
+    assert long.turned is Turned.SENT
+
+
+def test_whoever_waits_out_a_rest_goes_when_it_becomes_another() -> None:
+    queues, resting = Queues(), TargetSeen(circuit=Circuit.OPEN)
+    first, second = _ticket(queues), _ticket(queues)
+    _looked(queues, resting, pauses={"home": 1.0})
+    assert queues.waiting == 2
+    _looked(queues, replace(resting, serves_instead="llama"), pauses={"home": 1.0})
+    assert (first.turned, second.turned) == (Turned.RESTS, Turned.RESTS)
+    third = _ticket(queues)
+    _looked(queues, resting)
+    assert third.turned is Turned.RESTS, "nobody asked for this one"
+
+
 def test_whoever_leaves_or_is_too_late_is_out_of_the_queue() -> None:
     queues = Queues()
     left, late, stays = (_ticket(queues) for _ in range(3))
@@ -160,9 +214,9 @@ def test_a_stop_turns_everybody_away_and_nobody_waits_after_it() -> None:
 def test_the_limit_of_the_policy_in_force_counts_for_whoever_waits() -> None:
     queues = Queues()
     tickets = [_ticket(queues) for _ in range(4)]
-    queues.look({"home": FULL}, {"home": replace(HOME, in_flight_most=3)})
+    queues.look({"home": FULL}, {"home": replace(HOME, in_flight_most=3)}, at_s=0.0, pauses={})
     assert [ticket.turned for ticket in tickets] == [Turned.SENT, None, None, None]
-    queues.look({"home": FULL}, {"home": replace(HOME, in_flight_most=None)})
+    queues.look({"home": FULL}, {"home": replace(HOME, in_flight_most=None)}, at_s=0.0, pauses={})
     assert {ticket.turned for ticket in tickets} == {Turned.SENT}
 
 
@@ -212,7 +266,7 @@ def test_a_queue_of_a_target_that_is_gone_is_forgotten_once_nobody_is_in_it() ->
     ticket = _ticket(queues)
     queues.forget_others({})
     assert queues.lengths() == {"home": 1}
-    queues.look({}, {})
+    queues.look({}, {}, at_s=0.0, pauses={})
     assert ticket.turned is Turned.SENT, "what was admitted may still go there"
     queues.leave(ticket)
     queues.forget_others({"home": None})

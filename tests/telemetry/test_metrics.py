@@ -366,6 +366,17 @@ def test_a_prediction_that_had_a_wait_in_it_is_held_against_the_wait_too() -> No
     assert value(scraped(subject), f"{names.TTFT_ERROR.name}_sum", target="home") == pytest.approx(1)
 
 
+def test_what_was_waited_for_at_other_targets_is_no_error_of_a_prediction() -> None:
+    subject = readings()
+    receipt = _predicted(2000.0, ttft_s=0.5)
+    flags = (
+        waited_flag(target="home-2", waited_s=7.0, in_vain="no place came free within 7.0 s"),
+        waited_flag(target="home", waited_s=1.5),
+    )
+    subject.settled(replace(receipt, flags=flags))
+    assert value(scraped(subject), f"{names.TTFT_ERROR.name}_sum", target="home") == pytest.approx(1)
+
+
 @pytest.mark.parametrize(("ms", "ttft_s"), [(None, 0.2), (0.0, 0.2), (100.0, None)])
 def test_without_a_prediction_or_a_first_token_there_is_no_error(ms: float | None, ttft_s: float | None) -> None:
     subject = readings()

@@ -24,6 +24,7 @@ PASSED_OVER: Final = "passed_over"
 #: It waited in the gateway's queue; once for each target that it waited for.
 WAITED: Final = "waited"
 _SAYING: Final = ": "
+_IN_VAIN: Final = ", in vain: "
 _WAITED_MS: Final = re.compile(r"it waited (\d+) ms")
 
 
@@ -34,7 +35,7 @@ def flagged(word: str, sentence: str) -> str:
 
 def waited_flag(*, target: str, waited_s: float, in_vain: str = "") -> str:
     """That it waited so long for a place at this target; `in_vain`: why it got none."""
-    why = f", in vain: {in_vain}" if in_vain else ""
+    why = f"{_IN_VAIN}{in_vain}" if in_vain else ""
     return flagged(WAITED, f"it waited {round(1000 * waited_s)} ms for a place at {target}{why}")
 
 
@@ -113,6 +114,15 @@ class Receipt:
             return 0.0
         waits = (_WAITED_MS.match(flag, len(WAITED) + len(_SAYING)) for flag in self.flags if flag.startswith(WAITED))
         return sum(int(wait[1]) for wait in waits if wait) / 1000
+
+    def waited_at(self, target: str) -> float:
+        """Seconds in the queue of this target alone; 0 where it did not wait there."""
+        place = f" ms for a place at {target}"
+        for flag in self.flags:
+            wait = _WAITED_MS.match(flag, len(WAITED) + len(_SAYING)) if flag.startswith(WAITED) else None
+            if wait is not None and flag[wait.end(1) :].partition(_IN_VAIN)[0] == place:
+                return int(wait[1]) / 1000
+        return 0.0
 
     @property
     def flag_words(self) -> frozenset[str]:

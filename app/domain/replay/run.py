@@ -51,7 +51,7 @@ def replay_trace(
 
     At one moment targets come first, by the order of `targets`, then polls, then arrivals, so that a replay comes out
     the same every time. Targets are polled while any of them has something to do. `arrivals` do not run back in time,
-    and `targets` has every target of the policy.
+    and `targets` has every target that a rule of a model uses which one of them asks for.
     """
     now_s = 0.0
     poll_s = inf

@@ -40,8 +40,13 @@ def expected_charge(*, facts: RequestFacts, route: Route, price: RateCard, cache
 def expected_usage(*, facts: RequestFacts, route: Route, cached_tokens: int = 0) -> Usage:
     """The usage if the answer is as long as the caller's cap, or as the route's default where there is none, and
     `cached_tokens` of the prompt are still in the prefix cache."""
-    output = min(facts.output_tokens_most or route.output_tokens_default, route.output_tokens_default)
-    return Usage(prompt=facts.prompt_tokens, output=output * facts.n, cached=min(cached_tokens, facts.prompt_tokens))
+    output = facts.n * likely_output_tokens(facts=facts, route=route)
+    return Usage(prompt=facts.prompt_tokens, output=output, cached=min(cached_tokens, facts.prompt_tokens))
+
+
+def likely_output_tokens(*, facts: RequestFacts, route: Route) -> int:
+    """How long one answer is taken to be: the route's default, or the caller's cap where that is less."""
+    return min(facts.output_tokens_most or route.output_tokens_default, route.output_tokens_default)
 
 
 def marginal_charge(
