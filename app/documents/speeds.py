@@ -68,7 +68,9 @@ def _pace(text: str) -> tuple[str, Pace]:
 
 def _parts(text: str, *, form: str, option: str) -> tuple[str, Sequence[float]]:
     name, equals, rest = text.partition("=")
-    if not (name.strip() and equals):
+    if not equals:
+        raise _wrong(text, "it has no =", form=form, option=option)
+    if not name.strip():
         raise _wrong(text, "it names no target", form=form, option=option)
     numbers = []
     for word in rest.split(","):

@@ -208,12 +208,13 @@ class Queues:
     def wait_s(self, target: Target, seen: TargetSeen, *, team: str) -> float | None:
         """How long a request of this team would wait there; None: nothing is known of it.
 
-        Little's law: a place becomes free each `service_s / limit`, and everybody ahead takes one.
+        Little's law: a place becomes free each `service_s / limit`, and everybody ahead takes one; the first of them
+        after half of that, as the answers under way are half through on average.
         """
         line = self._lines.get(target.name)
         if line is None or line.service_s is None:
             return None
-        return (line.queue.ahead_of(team) + 1) * line.service_s / _limit(target.in_flight_most or 1, seen)
+        return (line.queue.ahead_of(team) + 0.5) * line.service_s / _limit(target.in_flight_most or 1, seen)
 
     def forget_others(self, names: Mapping[str, object]) -> None:
         """Only these targets are left; a queue of another is forgotten once nobody is in it."""
@@ -234,8 +235,9 @@ class Queues:
         if ttft_ms is not None and queue.predicted_wait_ms is not None:
             # A curve over as many places as the limit has reckoned with the first place that becomes free.
             has_reckoned = seen.prefill_tokens_per_s is not None and (seen.saturation is None or seen.saturation >= 1)
-            part = queue.ahead / (queue.ahead + 1) if has_reckoned else 1.0
-            ttft_ms = round(ttft_ms + part * queue.predicted_wait_ms, 1)
+            part = queue.ahead / (queue.ahead + 0.5) if has_reckoned else 1.0
+            # The two are learned apart; no first token comes before its turn.
+            ttft_ms = round(max(ttft_ms + part * queue.predicted_wait_ms, queue.predicted_wait_ms), 1)
         reserved = 0 if line is None else line.reserved
         return replace(seen, in_flight=seen.in_flight + reserved, predicted_ttft_ms=ttft_ms, queue=queue)
 

@@ -23,7 +23,7 @@ def test_curves_are_read_by_target() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("8,0.65,12000,64", "it names no target; write TARGET=STEP_MS,PER_SEQUENCE_MS"),
+        ("8,0.65,12000,64", "it has no =; write TARGET=STEP_MS,PER_SEQUENCE_MS"),
         ("=8,0.65,12000,64", "it names no target"),
         ("a=", "'' is no number"),
         ("a=8,0.65,12000", "it has 3 numbers"),
@@ -68,7 +68,7 @@ def test_every_curve_that_is_read_has_rates_that_price_something(
     [
         ("hosted=500", "it has 1 numbers; write TARGET=TTFT_MS,TPOT_MS"),
         ("hosted=500,-1", "-1 cannot be"),
-        ("500,20", "it names no target"),
+        ("500,20", "it has no ="),
     ],
 )
 def test_a_pace_that_cannot_be_says_how_it_is_written(text: str, said: str) -> None:

@@ -280,7 +280,7 @@ async def test_the_predicted_first_token_has_the_wait_in_it() -> None:
     (candidate,) = _receipt(house, 3).decision.candidates
     assert candidate.seen.queue is not None
     assert candidate.seen.queue.predicted_wait_ms is not None
-    assert candidate.seen.queue.predicted_wait_ms >= 100
+    assert candidate.seen.queue.predicted_wait_ms >= 50
     assert candidate.expected_ttft_ms is not None
     assert candidate.expected_ttft_ms >= 100 + candidate.seen.queue.predicted_wait_ms
 

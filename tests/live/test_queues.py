@@ -231,10 +231,10 @@ def test_a_request_finds_its_own_teams_place_in_the_queue_and_when_its_turn_is()
     assert queues.met_by("flood", fleet=fleet, policy=_policy())["home"].queue == QueueSeen(waiting=3, ahead=3)
     queues.answered("home", after_s=4.0)
     flood = queues.met_by("flood", fleet=fleet, policy=_policy())["home"]
-    assert flood.queue == QueueSeen(waiting=3, ahead=3, predicted_wait_ms=8000.0)
-    assert flood.predicted_ttft_ms == 8050.0
+    assert flood.queue == QueueSeen(waiting=3, ahead=3, predicted_wait_ms=7000.0)
+    assert flood.predicted_ttft_ms == 7050.0
     single = queues.met_by("single", fleet=fleet, policy=_policy())["home"]
-    assert single.queue == QueueSeen(waiting=3, ahead=1, predicted_wait_ms=4000.0)
+    assert single.queue == QueueSeen(waiting=3, ahead=1, predicted_wait_ms=3000.0)
 
 
 def test_a_curve_that_has_reckoned_with_the_next_place_is_not_added_to_for_it() -> None:
@@ -242,11 +242,19 @@ def test_a_curve_that_has_reckoned_with_the_next_place_is_not_added_to_for_it() 
     _ticket(queues, "other")
     queues.answered("home", after_s=4.0)
     met = queues.met_by("single", fleet={"home": seen}, policy=_policy())["home"]
-    assert met.queue == QueueSeen(waiting=1, ahead=1, predicted_wait_ms=4000.0)
+    assert met.queue == QueueSeen(waiting=1, ahead=1, predicted_wait_ms=3000.0)
     assert met.predicted_ttft_ms == 2050.0 + 2000.0
     has_slots = replace(seen, saturation=0.5)
     met = queues.met_by("single", fleet={"home": has_slots}, policy=_policy())["home"]
-    assert met.predicted_ttft_ms == 2050.0 + 4000.0
+    assert met.predicted_ttft_ms == 2050.0 + 3000.0
+
+
+def test_no_first_token_is_predicted_before_its_turn() -> None:
+    queues, seen = Queues(), replace(FULL, predicted_ttft_ms=50.0, prefill_tokens_per_s=1000.0)
+    _ticket(queues, "other")
+    queues.answered("home", after_s=4.0)
+    met = queues.met_by("single", fleet={"home": seen}, policy=_policy())["home"]
+    assert met.predicted_ttft_ms == 3000.0
 
 
 def test_a_fleet_with_room_is_seen_as_it_is() -> None:
@@ -295,4 +303,4 @@ def test_the_mean_of_how_long_a_place_is_kept_follows_what_ends() -> None:
     _ticket(queues)
     for after_s in (2.0, 4.0):
         queues.answered("home", after_s=after_s)
-    assert queues.wait_s(HOME, FULL, team="other") == pytest.approx(2 * 2.2 / 2)
+    assert queues.wait_s(HOME, FULL, team="other") == pytest.approx(1.5 * 2.2 / 2)

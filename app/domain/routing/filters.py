@@ -126,12 +126,16 @@ def has_a_place_in_its_queue(facts: RequestFacts, target: Target, seen: TargetSe
     return f"{waiting} requests wait there and its limit is {target.waiting_most}"
 
 
+def _requests(count: int) -> str:
+    return "1 request is" if count == 1 else f"{count} requests are"
+
+
 def has_its_turn_in_time(seen: TargetSeen, *, within_s: float) -> str | None:
     """For rules that wait: the turn in the gateway's queue is predicted within the time that the route gives."""
     if seen.queue is None or seen.queue.predicted_wait_ms is None or seen.queue.predicted_wait_ms <= 1000 * within_s:
         return None
     return (
-        f"{seen.queue.ahead} requests are ahead in its queue and a place is predicted after "
+        f"{_requests(seen.queue.ahead)} ahead in its queue and a place is predicted after "
         f"{seen.queue.predicted_wait_ms / 1000:.1f} s; a request may wait {within_s:g} s"
     )
 
