@@ -75,13 +75,19 @@ async def _rule(session: aiohttp.ClientSession) -> str:
         return answer.headers["x-breakeven-rule"]
 
 
-async def _in_force(gateway: GatewayProcess, rule: str, *, in_a_row: int) -> None:
-    """Until so many answers in a row, each over a connection of its own, come from that rule."""
-    seen = 0
+async def _in_force(gateway: GatewayProcess, rule: str, *, in_a_row: int) -> float:
+    """Until so many answers in a row, each over a connection of its own, come from that rule; when the first of them
+    came, by the clock of `time.perf_counter`."""
+    seen, since_s = 0, 0.0
     while seen < in_a_row:
         async with gateway.session() as session:
-            seen = seen + 1 if await _rule(session) == rule else 0
+            if await _rule(session) != rule:
+                seen = 0
+            else:
+                since_s = since_s if seen else time.perf_counter()
+                seen += 1
         await asyncio.sleep(0.002)
+    return since_s
 
 
 def _edit(policies: Path, text: str) -> None:
@@ -122,8 +128,8 @@ async def _edited(gateway: GatewayProcess, upstream: str, *, edits: int, workers
         begun = time.perf_counter()
         _edit(gateway.policies, written(upstream, edit=edit))
         # Each of the crew has to have answered: 12 in a row for each leave one out in fewer than 1 of 1,000 edits.
-        await _in_force(gateway, f"edit {edit}", in_a_row=1 if workers == 1 else 12 * workers)
-        took_s.append(time.perf_counter() - begun)
+        since_s = await _in_force(gateway, f"edit {edit}", in_a_row=1 if workers == 1 else 12 * workers)
+        took_s.append(since_s - begun)
         away_s.append(max(0.0, pings.longest_s - still_s))
     pinging.cancel()
     with contextlib.suppress(asyncio.CancelledError):
