@@ -19,6 +19,7 @@ from app.domain.caller import Caller
 from app.domain.errors import BadRequest, PolicyInvalid
 from app.domain.findings import finding_view
 from app.domain.routing.facts import Endpoint, RequestFacts
+from app.domain.routing.policy import Policy
 from app.flows.policy_dry_run import NOBODYS_REQUEST, dry_run, dry_run_view
 from app.flows.policy_replay import Verdict, explain_request, explained_view
 from app.settings import read_settings
@@ -101,19 +102,7 @@ def _explain_past(request_id: str, *, as_json: bool) -> None:
 
 
 def _explain_nobodys(facts: RequestFacts, directory: Path | None, *, at: datetime | None, as_json: bool) -> None:
-    settings = read_settings()
-    if directory is not None:
-        settings = settings.model_copy(update={"policies": directory})
-    try:
-        policy = read_policy(settings).policy
-    except PolicyInvalid as fault:
-        if as_json:
-            write_json({"not_valid": "files", "findings": [finding_view(each) for each in fault.findings]})
-        else:
-            for finding in fault.findings:
-                print(finding)
-            note("the files are no valid policy: mend them first")
-        raise typer.Exit(1) from fault
+    policy = valid_policy(directory, as_json=as_json)
     moment = datetime.now(UTC) if at is None else at.replace(tzinfo=policy.timezone)
     view = dry_run_view(dry_run(policy, facts, at=moment))
     if as_json:
@@ -161,3 +150,20 @@ def _table(lines: Iterable[tuple[str, str]]) -> Table:
     for label, text in lines:
         table.add_row(label, Text(text))
     return table
+
+
+def valid_policy(directory: Path | None, *, as_json: bool) -> Policy:
+    """The policy of these files, or of the configured ones; with findings the command has told them and ends with 1."""
+    settings = read_settings()
+    if directory is not None:
+        settings = settings.model_copy(update={"policies": directory})
+    try:
+        return read_policy(settings).policy
+    except PolicyInvalid as fault:
+        if as_json:
+            write_json({"not_valid": "files", "findings": [finding_view(each) for each in fault.findings]})
+        else:
+            for finding in fault.findings:
+                print(finding)
+            note("the files are no valid policy: mend them first")
+        raise typer.Exit(1) from fault

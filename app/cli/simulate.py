@@ -8,15 +8,14 @@ from typing import Annotated, Final
 
 import typer
 
-from app.bootstrap.policy import read_policy
 from app.cli.books import in_office
 from app.cli.output import AsJson, counted, note, write_json, write_table
+from app.cli.policy_explain import valid_policy
 from app.cli.simulate_view import simulated_view
 from app.documents.speeds import A_CURVE, A_PACE, read_curves, read_paces
 from app.documents.trace import Asking, Trace, read_trace
 from app.domain.budget import Mode
-from app.domain.errors import BadRequest, PolicyInvalid
-from app.domain.findings import finding_view
+from app.domain.errors import BadRequest
 from app.domain.money import shown
 from app.domain.replay.arrival import hurried
 from app.domain.replay.speed import EngineSpeed, Pace
@@ -25,7 +24,6 @@ from app.domain.routing.policy import Policy
 from app.domain.target import Hosting
 from app.flows.past_arrivals import past_arrivals
 from app.flows.simulate import Simulated, Simulation, simulate
-from app.settings import read_settings
 from app.system import SystemClock
 
 app = typer.Typer()
@@ -70,7 +68,7 @@ def simulate_trace(
     if objective_ms is not None and not 1 <= objective_ms <= 1e9:
         raise BadRequest("--objective-ms is a time such as 2000, in milliseconds", param="objective_ms")
     curves, paces = read_curves(curve or ()), read_paces(pace or ())
-    compiled = _policy(policy, as_json=json)
+    compiled = valid_policy(policy, as_json=json)
     asking = Asking(model=model, team=team)
     if trace is not None:
         read = _read(trace, asking=asking, most=limit)
@@ -94,22 +92,6 @@ def simulate_trace(
     else:
         _write(simulated, policy=compiled, speed=speed, slices=slices)
     _write_notes(simulated, policy=compiled, read=read)
-
-
-def _policy(directory: Path | None, *, as_json: bool) -> Policy:
-    settings = read_settings()
-    if directory is not None:
-        settings = settings.model_copy(update={"policies": directory})
-    try:
-        return read_policy(settings).policy
-    except PolicyInvalid as fault:
-        if as_json:
-            write_json({"not_valid": "files", "findings": [finding_view(each) for each in fault.findings]})
-        else:
-            for finding in fault.findings:
-                print(finding)
-            note("the files are no valid policy: mend them first")
-        raise typer.Exit(1) from fault
 
 
 def _read(path: Path, *, asking: Asking, most: int | None) -> Trace:
