@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import floor, inf
 from typing import Final
 
-from app.domain.capacity.service_curve import IDLE, CurveFit, Load, ServiceCurve, places
+from app.domain.capacity.fullness import Fullness, Poll
+from app.domain.capacity.service_curve import IDLE, CurveFit, Load, ServiceCurve
 from app.domain.metering.meter import Meter
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.usage import Usage
@@ -56,6 +58,7 @@ class TargetLoad:
         "_curve_until_s",
         "_ends",
         "_fit",
+        "_fullness",
         "_in_flight_most",
         "_met",
         "_numbered",
@@ -89,6 +92,7 @@ class TargetLoad:
         self._numbers: dict[SignalName, float] = {}
         self._read_s: float | None = None
         self._others = 0
+        self._fullness = Fullness()
         #: Of the last polls: requests of ours there, and all of them.
         self._totals: deque[tuple[int, int]] = deque(maxlen=TOTALS_KEPT)
 
@@ -116,6 +120,7 @@ class TargetLoad:
     def forget_curve(self) -> None:
         """It is another engine: what was seen of the one before is void."""
         self._fit, self._curve, self._curve_until_s = CurveFit(), None, -inf
+        self._fullness = Fullness()
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,6 +183,8 @@ class TargetLoad:
         self._others = max(0, total - ours)
         if not self._is_known(signals.at_s):
             self._totals.clear()
+            self._fullness = self._fullness.after_a_gap()
+        self._fullness = self._fullness.after(_poll(numbers))
         self._totals.append((ours, max(total, ours)))
         if teaches:
             self._saw_steps(numbers)
@@ -260,19 +267,15 @@ class TargetLoad:
 
     def _load(self, in_flight: int, *, at_s: float) -> Load:
         if not self._is_known(at_s):
-            if not in_flight and self._in_flight_most is None:
+            most = self._fullness.full_with if self._in_flight_most is None else self._in_flight_most
+            if not in_flight and most is None:
                 return IDLE
-            return Load(in_flight=in_flight, prefill_tokens=self._prefill_tokens, places=self._in_flight_most)
-        slots, running = self._numbers.get(SignalName.SLOTS), self._numbers.get(SignalName.RUNNING)
-        waiting = self._numbers.get(SignalName.WAITING, 0)
+            return Load(in_flight=in_flight, prefill_tokens=self._prefill_tokens, places=most)
+        slots = self._numbers.get(SignalName.SLOTS)
         return Load(
             in_flight=in_flight + self._others,
             prefill_tokens=self._prefill_tokens,
-            places=places(
-                slots=self._in_flight_most if not slots else int(slots),
-                running=None if running is None else int(running),
-                waiting=int(waiting),
-            ),
+            places=self._fullness.places(slots=self._in_flight_most if not slots else int(slots)),
         )
 
     def _is_known(self, at_s: float) -> bool:
@@ -280,6 +283,17 @@ class TargetLoad:
 
     def _curve_at(self, at_s: float) -> ServiceCurve | None:
         return self._curve if at_s < self._curve_until_s else None
+
+
+def _poll(numbers: Mapping[SignalName, float]) -> Poll:
+    """What its counts say of how full it is. One that does not tell who waits lets nobody wait."""
+    return Poll(
+        running=int(numbers.get(SignalName.RUNNING, 0)),
+        waiting=int(numbers.get(SignalName.WAITING, 0)) if SignalName.RUNNING in numbers else 0,
+        tokens=next((numbers[name] for name in _TOKENS if name in numbers), None),
+        begun=next((numbers[name] for name in _BEGUN if name in numbers), None),
+        memory_used=numbers.get(SignalName.KV_USAGE),
+    )
 
 
 def _working(in_flight: int, load: Load) -> int:
@@ -294,6 +308,8 @@ _PROGRESS: Final = (
     SignalName.ITL_COUNT,
     SignalName.TPOT_COUNT,
 )
+_TOKENS: Final = (SignalName.GENERATION_TOKENS, SignalName.ITL_COUNT)
+_BEGUN: Final = (SignalName.TTFT_COUNT, SignalName.QUEUE_COUNT)
 _STEPS: Final = (
     (SignalName.ITL_SUM_S, SignalName.ITL_COUNT),
     (SignalName.TPOT_SUM_S, SignalName.TPOT_COUNT),

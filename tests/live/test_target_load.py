@@ -161,6 +161,25 @@ def test_a_full_engine_is_predicted_to_let_wait() -> None:
     assert full - free == pytest.approx(1000 * 20 / 8 * 0.018, rel=0.05)
 
 
+def test_who_waits_at_one_poll_alone_lets_nobody_be_predicted_to_wait() -> None:
+    load = _learned()
+    free = load.told(in_flight=2, at_s=1)
+    load.polled(_told(1, running=1, waiting=1, generation_tokens=100, ttft_count=7), ours=2)
+    now = load.told(in_flight=2, at_s=1)
+    assert (now.waiting, now.saturation) == (1, None)
+    assert now.predicted_ttft_ms == free.predicted_ttft_ms
+
+
+def test_the_places_of_a_full_engine_are_remembered_while_it_tells_nothing() -> None:
+    load = _learned()
+    for step in range(4):
+        load.polled(_told(1 + step / 2, running=4, waiting=3, generation_tokens=100 * step, ttft_count=7), ours=7)
+    full = load.told(in_flight=7, at_s=2.5)
+    assert full.saturation == round(7 / 4, 3)
+    later = load.told(in_flight=7, at_s=2.5 + SIGNALS_KNOWN_S)
+    assert later.predicted_ttft_ms == full.predicted_ttft_ms
+
+
 def test_the_engines_own_counters_teach_how_long_steps_take() -> None:
     seen, unseen = TargetLoad(), TargetLoad()
     for load in (seen, unseen):
