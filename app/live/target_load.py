@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import floor, inf
@@ -24,6 +24,8 @@ TOTALS_KEPT: Final = 4
 #: A curve of a target from which no whole answer came for so long predicts nothing, so that one that rules left because
 #: it was predicted to be slow is asked again.
 CURVE_KNOWN_S: Final = 300.0
+#: A target at which nothing has been under way for so long is idle.
+IDLE_AFTER_S: Final = 10.0
 #: How long a prompt that is not streamed is taken to be computed where nothing is predicted.
 PREFILL_USUALLY_S: Final = 1.0
 
@@ -43,6 +45,7 @@ class Told:
     predicted_ttft_ms: float | None = None
     prefill_tokens_per_s: float | None = None
     age_s: float | None = None
+    is_idle: bool = False
 
 
 NOTHING_TOLD: Final = Told()
@@ -59,6 +62,7 @@ class TargetLoad:
         "_ends",
         "_fit",
         "_fullness",
+        "_idle_from_s",
         "_in_flight_most",
         "_met",
         "_numbered",
@@ -93,6 +97,8 @@ class TargetLoad:
         self._read_s: float | None = None
         self._others = 0
         self._fullness = Fullness()
+        #: From when on it is idle, if nothing is sent there before; infinity: something of ours is there.
+        self._idle_from_s = -inf
         #: Of the last polls: requests of ours there, and all of them.
         self._totals: deque[tuple[int, int]] = deque(maxlen=TOTALS_KEPT)
 
@@ -128,6 +134,7 @@ class TargetLoad:
         """A request goes there while `in_flight` others of ours are under way."""
         load = self._load(in_flight, at_s=at_s)
         self._met[meter] = load
+        self._idle_from_s = inf
         self._computing[meter] = prompt_tokens
         self._prefill_tokens += prompt_tokens
         if not streamed:
@@ -154,11 +161,15 @@ class TargetLoad:
         """It ended, while `in_flight` of ours were under way, itself among them. Times and usage: a whole answer's."""
         self.computed(meter)
         met = self._met.pop(meter, None)
+        if not self._met:
+            self._idle_from_s = at_s + IDLE_AFTER_S
         if met is None or usage is None:
             return
+        now = self._load(in_flight, at_s=at_s)
+        if met.places is None:
+            met = replace(met, places=now.places)  # by now it is known that it had to queue
         self._fit = self._fit.saw_output(tokens=usage.output)
         if tpot_s is not None:
-            now = self._load(in_flight, at_s=at_s)
             sequences = (_working(met.in_flight + 1, met) + _working(now.in_flight, now)) / 2
             self._fit = self._fit.saw_step(sequences=sequences, step_s=tpot_s)
         if ttft_s is not None:
@@ -219,6 +230,7 @@ class TargetLoad:
             predicted_ttft_ms=None if curve is None else round(1000 * curve.ttft_s(load), 1),
             prefill_tokens_per_s=round(1 / token_s, 1) if token_s > _LEAST_S else None,
             age_s=None if self._read_s is None else float(max(0, floor(at_s - self._read_s))),
+            is_idle=at_s >= self._idle_from_s and not (is_known and (self._others or waiting)),
         )
 
     def grow_older(self, *, at_s: float) -> float:
@@ -232,6 +244,8 @@ class TargetLoad:
         due_s = self._soonest_s()
         if self._curve is not None and at_s < self._curve_until_s:
             due_s = min(due_s, self._curve_until_s)
+        if at_s < self._idle_from_s:
+            due_s = min(due_s, self._idle_from_s)
         if self._read_s is not None:
             due_s = min(due_s, self._read_s + floor(at_s - self._read_s) + 1)
         return due_s
