@@ -118,6 +118,15 @@ def test_an_engines_own_signals_show_what_it_is_though_its_marks_do_not() -> Non
     assert (check(diagnosis, "engine").grade, check(diagnosis, "abort").grade) == (Grade.OK, Grade.OK)
 
 
+def test_an_engine_of_the_policys_own_may_look_like_the_one_that_it_is_made_after() -> None:
+    own = replace(FAMILIES["vllm"], name="own-x", title="own-x")
+    told = diagnosed(a_target(kind="own-x", family=own, model="m"), reading(looks_like=("vllm",)), GOOD_TRIAL)
+    assert (check(told, "engine").grade, check(told, "engine").found) == (Grade.OK, "own-x 0.33.0")
+    silent = reading(signals=without(*SignalName), looks_like=("vllm",))
+    told = diagnosed(a_target(kind="own-x", family=own, model="m"), silent, GOOD_TRIAL)
+    assert check(told, "engine").grade is Grade.ACT
+
+
 def test_a_list_of_models_is_no_word_of_readiness() -> None:
     silent = check(diagnosed(target(), reading(faults=("/health answers 404",)), GOOD_TRIAL), "reachable")
     assert silent.grade is Grade.NOTE
