@@ -145,6 +145,7 @@ class TargetPlace:
             predicted_ttft_ms=None if predicted_ms is None else round(predicted_ms, 1),
             prefill_tokens_per_s=told.prefill_tokens_per_s,
             age_s=told.age_s,
+            is_idle=told.is_idle,
             requests_left=None if window is None else window.requests_left(at_s=at_s),
             tokens_left=None if window is None else window.tokens_left(at_s=at_s),
         )

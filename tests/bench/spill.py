@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,8 @@ PROMPT_WORDS: Final = (10, 80)
 ANSWER_TOKENS: Final = (8, 48)
 #: How much longer than the arrivals the answers may take; whoever has no first token by then counts with its wait.
 PATIENCE_S: Final = 20.0
+#: Of the time over which the capacity is counted: so long all places have to be taken before.
+FILLING: Final = 0.5
 #: The last first token of a hundred may be so much later than the objective.
 TOLERATED: Final = 1.5
 
@@ -123,13 +126,15 @@ rates:
 """
 
 
-def arrivals(*, per_s: float, seconds: float, seed: int) -> Iterator[Request]:
-    """A Poisson stream of requests; the same for the same numbers."""
+def arrivals(*, per_s: float, seconds: float, seed: int, turn: int) -> Iterator[Request]:
+    """A Poisson stream of requests; the same for the same numbers, but that each turn has a beginning of its own: what
+    the turn before it left in the worker's prefix cache is of no use."""
     draw = random.Random(seed)  # a load, not a secret
     at_s = draw.expovariate(per_s)
     while at_s < seconds:
         words = draw.choices(WORDS, k=draw.randint(*PROMPT_WORDS))
-        yield Request(at_s=at_s, prompt="Tell me of " + " ".join(words), tokens=draw.randint(*ANSWER_TOKENS))
+        prompt = f"{turn:04d}: tell me of {' '.join(words)}"
+        yield Request(at_s=at_s, prompt=prompt, tokens=draw.randint(*ANSWER_TOKENS))
         at_s += draw.expovariate(per_s)
 
 
@@ -201,26 +206,28 @@ async def play(gateway: GatewayProcess, model: str, requests: Sequence[Request],
     return [met for met in done if isinstance(met, Met)] + given_up
 
 
-async def capacity_per_s(gateway: GatewayProcess, *, seconds: float) -> float:
-    """Requests a second while all of the worker's places are taken all the time: asked again as soon as answered."""
-    draw = arrivals(per_s=1.0, seconds=1e9, seed=0)
-    answered = 0
+async def capacity_per_s(gateway: GatewayProcess, *, seconds: float, turn: int) -> float:
+    """Requests a second while all of the worker's places are taken all the time: asked again as soon as answered.
+
+    What is answered before the first callers have been through once, or after the last has asked, is not counted: the
+    places fill and empty then.
+    """
+    draw = arrivals(per_s=1.0, seconds=1e9, seed=0, turn=turn)
     connector = aiohttp.TCPConnector(limit=0)
     headers = {"authorization": f"Bearer {gateway.key}"}
     async with aiohttp.ClientSession(gateway.url, headers=headers, connector=connector) as session:
-        end = time.perf_counter() + seconds
+        begun = time.perf_counter()
+        full, end = begun + FILLING * seconds, begun + (1 + FILLING) * seconds
+        ends: list[float] = []
 
-        async def caller() -> int:
-            count = 0
+        async def caller() -> None:
             while time.perf_counter() < end:
                 met = await ask(session, "none", next(draw))
                 assert met.ttft_s is not None, "the worker refused"
-                count += 1
-            return count
+                ends.append(time.perf_counter())
 
-        begun = time.perf_counter()
-        answered = sum(await asyncio.gather(*[caller() for _ in range(2 * SLOTS)]))
-        return answered / (time.perf_counter() - begun)
+        await asyncio.gather(*[caller() for _ in range(2 * SLOTS)])
+        return sum(full <= at < end for at in ends) / seconds
 
 
 def point(strategy: str, load: float, met: Sequence[Met], *, objective_s: float) -> Point:
@@ -273,14 +280,18 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     points: list[Point] = []
     with tempfile.TemporaryDirectory(prefix="breakeven-spill-") as scratch:
         async with house(Path(scratch), objective_ms=args.objective_ms) as gateway:
-            await capacity_per_s(gateway, seconds=args.seconds / 2)  # the gateway learns the worker's curve meanwhile
+            turns = count()
+            # The gateway learns the worker's curve meanwhile.
+            await capacity_per_s(gateway, seconds=args.seconds / 2, turn=next(turns))
             capacities = []
             for load in args.loads:
-                capacity = await capacity_per_s(gateway, seconds=args.seconds / 2)  # machines are not as fast all day
+                # Machines are not as fast all day.
+                capacity = await capacity_per_s(gateway, seconds=args.seconds, turn=next(turns))
                 capacities.append(capacity)
                 print(f"the worker answers {capacity:.2f} requests/s with {SLOTS} at once", flush=True)
                 for strategy in strategies(args.objective_ms):
-                    requests = list(arrivals(per_s=load * capacity, seconds=args.seconds, seed=args.seed))
+                    per_s, turn = load * capacity, next(turns)
+                    requests = list(arrivals(per_s=per_s, seconds=args.seconds, seed=args.seed, turn=turn))
                     met = await play(gateway, strategy, requests, seconds=args.seconds)
                     points.append(point(strategy, load, met, objective_s=objective_s))
                     print(line(points[-1]), flush=True)

@@ -54,14 +54,6 @@ class Load:
 IDLE: Final = Load()
 
 
-def places(*, slots: int | None, running: int | None = None, waiting: int | None = None) -> int | None:
-    """How many requests an engine works on at once: what it says, or fewer where requests wait while fewer run (its
-    memory is full then)."""
-    if not waiting or running is None:
-        return slots
-    return max(1, running if slots is None else min(slots, running))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceCurve:
     """The numbers of the formula above, for one model on one engine."""

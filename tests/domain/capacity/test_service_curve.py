@@ -15,7 +15,6 @@ from app.domain.capacity.service_curve import (
     CurveFit,
     Load,
     ServiceCurve,
-    places,
 )
 
 #: An A100 with a model of 70 B, as published.
@@ -84,15 +83,6 @@ def test_more_load_and_longer_prompts_never_make_it_faster(
     assert curve.ttft_s(load, prompt_tokens=prompt + more) >= now_s
     assert isfinite(now_s)
     assert now_s >= 0
-
-
-def test_an_engine_that_lets_wait_while_fewer_run_is_full_with_those() -> None:
-    assert places(slots=64) == 64
-    assert places(slots=64, running=40, waiting=0) == 64
-    assert places(slots=64, running=40, waiting=3) == 40
-    assert places(slots=None, running=40, waiting=3) == 40
-    assert places(slots=None, running=40, waiting=0) is None
-    assert places(slots=64, running=0, waiting=3) == 1
 
 
 @given(
