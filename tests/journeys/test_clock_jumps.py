@@ -161,7 +161,7 @@ async def test_processes_whose_clocks_jump_go_on_by_the_time_of_their_books(
     assert max(seen.retry_after_s) <= 60
     assert put_right(gateway) == []
     await _is_killed_and_starts_with_a_wrong_clock(seen, upstream, movable_clock, lasting)
-    assert put_right(gateway) == ["behind Postgres'"] * 2
+    await until(lambda: _tells(gateway, ["behind Postgres'"] * 2))
     receipts = await nothing_is_missing(gateway, upstream.heard, price=PRICE)
     assert len(set(seen.request_ids)) == len(seen.request_ids)
     assert Outcome.INTERRUPTED in {receipt.outcome for receipt in receipts}
@@ -202,6 +202,11 @@ async def _goes_on(seen: Seen) -> None:
 
 async def _says(seen: Seen, key: str, *wanted: str) -> bool:
     return await seen.ask(key) in wanted
+
+
+async def _tells(gateway: GatewayProcess, lines: list[str]) -> bool:
+    """A thread of its own writes the log, a moment later."""
+    return put_right(gateway) == lines
 
 
 async def _serves_by(gateway: GatewayProcess, rule: str) -> bool:
