@@ -11,7 +11,7 @@ from math import floor, inf
 from typing import Final
 
 from app.domain.capacity.fullness import Fullness, Poll
-from app.domain.capacity.service_curve import IDLE, CurveFit, Load, ServiceCurve
+from app.domain.capacity.service_curve import IDLE, STEP_TOKENS, CurveFit, Load, ServiceCurve
 from app.domain.metering.meter import Meter
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.usage import Usage
@@ -102,9 +102,12 @@ class TargetLoad:
         #: Of the last polls: requests of ours there, and all of them.
         self._totals: deque[tuple[int, int]] = deque(maxlen=TOTALS_KEPT)
 
-    def limit(self, in_flight_most: int | None, *, tells_load: bool) -> None:
+    def limit(self, in_flight_most: int | None, *, tells_load: bool, step_tokens: int = STEP_TOKENS) -> None:
         """The policy's limit, which stands for the engine's places where the engine does not tell them. `tells_load`:
-        an engine of this family tells what it works on."""
+        an engine of this family tells what it works on. `step_tokens`: prompt tokens that it computes in one step."""
+        if step_tokens != self._fit.step_tokens:
+            self._fit = replace(self._fit, step_tokens=step_tokens)
+            self._curve = self._fit.curve
         self._in_flight_most = in_flight_most
         self._tells_load = tells_load
 
@@ -120,12 +123,14 @@ class TargetLoad:
         its last first token had come now."""
         if fit.answers <= 2 * self._fit.answers:
             return False
-        self._fit, self._curve, self._curve_until_s = fit, fit.curve, at_s + CURVE_KNOWN_S
+        self._fit = replace(fit, step_tokens=self._fit.step_tokens)
+        self._curve, self._curve_until_s = self._fit.curve, at_s + CURVE_KNOWN_S
         return True
 
     def forget_curve(self) -> None:
         """It is another engine: what was seen of the one before is void."""
-        self._fit, self._curve, self._curve_until_s = CurveFit(), None, -inf
+        self._fit = CurveFit(step_tokens=self._fit.step_tokens)
+        self._curve, self._curve_until_s = None, -inf
         self._fullness = Fullness()
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────

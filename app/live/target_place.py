@@ -6,6 +6,7 @@ from math import inf
 from typing import Final
 
 from app.domain.capacity.learned import Identity, LearnedCurve, identity_of, is_other_version
+from app.domain.capacity.service_curve import STEP_TOKENS
 from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.signals import SignalName
@@ -83,7 +84,8 @@ class TargetPlace:
             self.engine_version = ""
         family = target.family
         tells_load = family is not None and SignalName.RUNNING in family.signals
-        self.load.limit(target.in_flight_most, tells_load=tells_load)
+        step_tokens = STEP_TOKENS if family is None else family.step_tokens
+        self.load.limit(target.in_flight_most, tells_load=tells_load, step_tokens=step_tokens)
 
     def runs(self, version: str) -> None:
         """The engine says its version. What was learned of another one is void."""

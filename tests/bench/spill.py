@@ -36,6 +36,7 @@ SLOTS: Final = 16
 WORKER_QUEUE: Final = 2_000
 THRESHOLDS: Final = (0, 2, 4, 8, 16, 32)
 LOADS: Final = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0)
+WAYS: Final = ("none", *(f"waiting-{waiting}" for waiting in THRESHOLDS), "predicted")
 HOSTED_TTFT_S: Final = 0.25
 HOSTED_TOKEN_S: Final = 0.01
 PROMPT_WORDS: Final = (10, 80)
@@ -275,7 +276,7 @@ async def house(scratch: Path, *, objective_ms: int) -> AsyncIterator[GatewayPro
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """All ways to spill at all loads, told as they come."""
+    """All ways to spill at all loads, told as they come. Each round plays them all: a slow while is one for all."""
     objective_s = args.objective_ms / 1000
     points: list[Point] = []
     with tempfile.TemporaryDirectory(prefix="breakeven-spill-") as scratch:
@@ -285,23 +286,26 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
             await capacity_per_s(gateway, seconds=args.seconds / 2, turn=next(turns))
             capacities = []
             for load in args.loads:
-                # Machines are not as fast all day.
-                capacity = await capacity_per_s(gateway, seconds=args.seconds, turn=next(turns))
-                capacities.append(capacity)
-                print(f"the worker answers {capacity:.2f} requests/s with {SLOTS} at once", flush=True)
-                for strategy in strategies(args.objective_ms):
-                    per_s, turn = load * capacity, next(turns)
-                    requests = list(arrivals(per_s=per_s, seconds=args.seconds, seed=args.seed, turn=turn))
-                    met = await play(gateway, strategy, requests, seconds=args.seconds)
-                    points.append(point(strategy, load, met, objective_s=objective_s))
-                    print(line(points[-1]), flush=True)
-                    await idle(gateway)
+                met: dict[str, list[Met]] = {way: [] for way in args.ways}
+                for played in range(args.rounds):
+                    # Machines are not as fast all day.
+                    capacity = await capacity_per_s(gateway, seconds=args.seconds, turn=next(turns))
+                    capacities.append(capacity)
+                    print(f"the worker answers {capacity:.2f} requests/s with {SLOTS} at once", flush=True)
+                    for way in args.ways:
+                        per_s, seed, turn = load * capacity, args.seed + played, next(turns)
+                        requests = list(arrivals(per_s=per_s, seconds=args.seconds, seed=seed, turn=turn))
+                        met[way] += await play(gateway, way, requests, seconds=args.seconds)
+                        print(line(point(way, load, met[way], objective_s=objective_s)), flush=True)
+                        await idle(gateway)
+                points += [point(way, load, met[way], objective_s=objective_s) for way in args.ways]
     return {
         "objective_ms": args.objective_ms,
         "capacity_requests_per_s": statistics.median(capacities),
         "capacities_requests_per_s": capacities,
         "places": SLOTS,
         "seconds": args.seconds,
+        "rounds": args.rounds,
         "seed": args.seed,
         "points": [asdict(one) for one in points],
     }
@@ -346,8 +350,10 @@ def verdict(points: Sequence[Point], *, load: float, objective_s: float) -> tupl
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-spill")
     parser.add_argument("--seconds", type=float, default=30.0, help="of arrivals, for each point")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="to spill, in this order")
     parser.add_argument("--objective-ms", type=int, default=2_000, help="for the first token")
     parser.add_argument("--loads", type=float, nargs="+", default=list(LOADS), help="parts of the capacity")
+    parser.add_argument("--rounds", type=int, default=1, help="so often every way is played at each load")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("spill.png"), help="the picture; the figures lie beside it")
     parser.add_argument("--from", dest="figures", type=Path, help="draw these figures again, measure nothing")
@@ -362,6 +368,8 @@ def main() -> int:
     draw(told, args.out)
     print(f"{args.out} and {args.out.with_suffix('.json')}")
     points = [Point(**one) for one in told["points"]]
+    if all(one.strategy != "predicted" for one in points):
+        return 0
     load = 1.5 if any(one.load == 1.5 for one in points) else max(one.load for one in points)
     good, said = verdict(points, load=load, objective_s=told["objective_ms"] / 1000)
     print(said)

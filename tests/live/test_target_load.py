@@ -219,6 +219,19 @@ def test_an_answer_that_turns_out_to_have_queued_teaches_nothing_of_prefill() ->
     assert load.fit.prefill != before
 
 
+def test_the_size_of_an_engines_steps_is_its_familys_whatever_was_learned_or_forgotten_meanwhile() -> None:
+    load, learned = TargetLoad(), _learned().fit
+    load.limit(None, tells_load=True, step_tokens=448)
+    assert load.recall(learned, at_s=0)
+    assert load.fit.step_tokens == 448
+    assert load.fit.prefill == learned.prefill
+    load.forget_curve()
+    assert load.fit.step_tokens == 448
+    _answer(load, in_flight=0, tokens=100)
+    load.limit(None, tells_load=True, step_tokens=8192)
+    assert (load.fit.step_tokens, load.fit.answers) == (8192, 1)
+
+
 def test_the_engines_own_counters_teach_how_long_steps_take() -> None:
     seen, unseen = TargetLoad(), TargetLoad()
     for load in (seen, unseen):
