@@ -13,6 +13,8 @@ _VARIANT_10: Final = 0b10 << 62
 _RANDOM_BITS_A: Final = (1 << 12) - 1
 _RANDOM_BITS_B: Final = (1 << 62) - 1
 _POOL_BYTES: Final = 10 * 256
+#: Counts on while the machine is suspended, and nobody sets it. Where there is none, the monotonic clock does so.
+_SINCE_BOOT: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock:
@@ -26,7 +28,28 @@ class SystemClock:
 
     def today(self) -> date:
         """The day in UTC."""
-        return datetime.fromtimestamp(time.time(), UTC).date()
+        return datetime.fromtimestamp(self.unix_us() / 1e6, UTC).date()
+
+
+class SteadyClock(SystemClock):
+    """The clocks of a process that serves: its wall clock jumps only when it is put right.
+
+    The machine's wall clock is read once; from there on the time since boot is counted, which nobody sets.
+    """
+
+    def __init__(self) -> None:
+        self._at_boot_us = super().unix_us() - _since_boot_us()
+
+    def unix_us(self) -> int:
+        return self._at_boot_us + _since_boot_us()
+
+    def put_right(self, by_us: int) -> None:
+        """So much later than it says, or earlier, is the time."""
+        self._at_boot_us += by_us
+
+
+def _since_boot_us() -> int:
+    return time.clock_gettime_ns(_SINCE_BOOT) // 1000
 
 
 class RandomIds:

@@ -64,3 +64,13 @@ class Reachable:
 
     async def bring_back(self) -> None:
         await said(self._server_url, f'alter database "{self._name}" with allow_connections true')
+
+
+async def prefers(url: str, setting: str, value: str) -> None:
+    """From now on this database would have every new session begin with this setting."""
+    connection = await asyncpg.connect(url, server_settings={"statement_timeout": "0"})
+    try:
+        name = await connection.fetchval("select quote_ident(current_database())")
+        await connection.execute(f"alter database {name} set {setting} = '{value}'")
+    finally:
+        await connection.close()

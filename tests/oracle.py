@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
@@ -20,6 +21,7 @@ from tests.upstream import Heard
 
 #: Ended, and all that it left adopted and booked, within this time of its successor's start.
 SETTLED_WITHIN_S = 60.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -95,10 +97,21 @@ async def nothing_is_missing(gateway: GatewayProcess, heard: Sequence[Heard], *,
     await settled_books(gateway)
     receipts = await gateway.receipts(len({each.attempt_id.partition("/")[0] for each in heard}), within_s=30.0)
     assert not (difference := joined(heard, receipts, price=price)), difference
-    for spent, overrun in await said(gateway.database_url, "select spent, overrun from budget_account"):
-        assert (spent, overrun) == (sum(receipt.charge for receipt in receipts), 0)
+    await _spent_in_one_period_each(gateway, receipts)
     assert broken_ones(await asyncio.to_thread(proven, gateway)) == []
     return receipts
+
+
+async def _spent_in_one_period_each(gateway: GatewayProcess, receipts: Sequence[Receipt]) -> None:
+    """Each budget is one over everything: it was spent in each period what the receipts of that moment cost, and in all
+    of them what all cost."""
+    spent_in_all: Counter[str] = Counter()
+    for row in await said(gateway.database_url, "select account, begin_at, end_at, spent, overrun from budget_account"):
+        begin_us, end_us = ((row[edge] - EPOCH) // timedelta(microseconds=1) for edge in ("begin_at", "end_at"))
+        fell = sum(receipt.charge for receipt in receipts if begin_us <= receipt.at_us < end_us)
+        assert (row["spent"], row["overrun"]) == (fell, 0), row
+        spent_in_all[row["account"]] += row["spent"]
+    assert set(spent_in_all.values()) <= {sum(receipt.charge for receipt in receipts)}, spent_in_all
 
 
 def proven(gateway: GatewayProcess) -> Ran:

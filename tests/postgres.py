@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,10 @@ import asyncpg
 import pytest
 
 from app.storage.embedded import EmbeddedPostgres, find_binaries, status
+from app.storage.embedded_binaries import usable_binaries
+from app.storage.embedded_home import home_of
 
+RESTART_S = 60.0
 SETTINGS = {"max_connections": "200", "autovacuum": "off", "max_wal_size": "512MB"}
 
 
@@ -67,6 +70,26 @@ class OwnServer:
         pid = status(self.base, state_root=self.state_root).pid
         assert pid is not None, "it does not run"
         os.kill(pid, signal.SIGKILL)
+
+    def restart(self, environment: Mapping[str, str]) -> None:
+        """Stop it, and start it as it was started, with this in its environment."""
+        postmaster = status(self.base, state_root=self.state_root).pid
+        assert postmaster is not None, "it does not run"
+        data = Path(f"/proc/{postmaster}/cwd").resolve()
+        home = home_of(self.base, state_root=self.state_root)
+        binaries, _ = usable_binaries(chosen_binaries(), owner=home.owner, state_root=self.state_root)
+        log = data.with_name("restart.log")
+        log_fd = home.owner.open_file(log, os.O_WRONLY | os.O_APPEND)
+        try:
+            done = home.owner.run(
+                [binaries / "pg_ctl", "restart", "-s", "-w", "-m", "fast", "-D", str(data)],
+                environment=environment,
+                log_fd=log_fd,
+                timeout_s=RESTART_S,
+            )
+        finally:
+            os.close(log_fd)
+        assert done.returncode == 0, log.read_text()
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import socket
@@ -20,6 +21,7 @@ from app.console.health import Health, target_states
 from app.console.rooms import ConsoleRooms
 from app.domain.errors import SetupError
 from app.domain.keys import Peppers
+from app.flows.keep_time import keep_time, set_by_books
 from app.flows.keys import make_operator_key
 from app.flows.rates import keep_rates_fresh, refresh_rates
 from app.live.fleet import Fleet
@@ -37,11 +39,13 @@ from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.pepper import OperatorKeyFile, PepperFile
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.report_book import PostgresReportBook
+from app.storage.server_book import PostgresServerBook
 from app.storage.spend_book import PostgresSpendBook
 from app.storage.team_book import PostgresTeamBook
-from app.system import SystemClock, random_bytes
+from app.system import SteadyClock, random_bytes
 from app.telemetry.exposition import merge
 
+LOG = logging.getLogger("breakeven")
 DRAIN_S = 5.0
 _DEPTH = re.compile(rb"^breakeven_spool_depth\S* (\S+)$", re.MULTILINE)
 _REFUSING = re.compile(rb"^breakeven_spool_refusing\S* (\S+)$", re.MULTILINE)
@@ -61,14 +65,16 @@ def serve_console(settings: Settings) -> None:
 
 async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
     stop = stop_on_signals()
-    clock = SystemClock()
+    clock = SteadyClock()
     credentials = NamedCredentials(os.environ, directory=settings.credentials)
     fleet = Fleet(has_credential=credentials.is_present, today=clock.today)
     peppers = PepperFile(settings.data / "pepper", random_bytes=random_bytes).open()
     with logging_to(sys.stdout.fileno(), level=settings.log_level):
         async with Database(url, application="breakeven console") as database:
-            rates = PostgresRatesBook(database)
-            keeper = policy_keeper(settings, database, PolicyLog())
+            rates, time_book = PostgresRatesBook(database), PostgresServerBook(database)
+            with contextlib.suppress(BooksAway):
+                await set_by_books(time_book, clock, notice=LOG.warning)
+            keeper = policy_keeper(settings, database, PolicyLog(), clock=clock)
             slot = await open_policy(keeper)
             fleet.follow(slot.current)
 
@@ -102,7 +108,12 @@ async def _serve(settings: Settings, url: str, listener: socket.socket) -> None:
             )
             async with asyncio.TaskGroup() as group:
                 beside = [
-                    group.create_task(work) for work in (keep_rates_fresh(rates, fleet, slot), keeper.keep(fleet))
+                    group.create_task(work)
+                    for work in (
+                        keep_rates_fresh(rates, fleet, slot),
+                        keeper.keep(fleet),
+                        keep_time(time_book, clock, notice=LOG.warning),
+                    )
                 ]
                 await serve(app, listener, stop=stop, drain_s=DRAIN_S)
                 for task in beside:

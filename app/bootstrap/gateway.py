@@ -23,6 +23,7 @@ from app.domain.errors import PolicyInvalid
 from app.flows.budgets_watch import watch_budgets
 from app.flows.follow_server import follow_server
 from app.flows.keep_curves import CurveKeeper
+from app.flows.keep_time import keep_time
 from app.flows.prices import PricesInForce
 from app.flows.rates import keep_rates_fresh
 from app.flows.shadow import send_copies
@@ -33,7 +34,7 @@ from app.storage.engine import Database
 from app.storage.partitions import ensure_partitions
 from app.storage.price_book import PostgresPriceBook
 from app.storage.server_book import PostgresServerBook
-from app.system import RandomIds, SystemClock, jitter
+from app.system import RandomIds, SteadyClock, jitter
 from app.telemetry.loop_lag import watch_loop
 
 LOG = logging.getLogger("breakeven")
@@ -72,7 +73,7 @@ def _one_process(settings: Settings, url: str, listener: socket.socket, workers:
 
 async def _serve(settings: Settings, url: str, listener: socket.socket, *, workers: int) -> None:
     stop = stop_on_signals()
-    clock = SystemClock()
+    clock = SteadyClock()
     with logging_to(sys.stdout.fileno(), level=settings.log_level) as sink:
         async with open_rooms(settings, url, clock=clock, sink=sink, workers=workers) as rooms:
             async with asyncio.TaskGroup() as group:
@@ -83,6 +84,7 @@ async def _serve(settings: Settings, url: str, listener: socket.socket, *, worke
                         *rooms.money.beside(),
                         rooms.repeats.keep(jitter=jitter, notice=LOG.warning),
                         follow_server(PostgresServerBook(rooms.database), rooms.spool, notice=LOG.warning),
+                        keep_time(PostgresServerBook(rooms.database), clock, notice=LOG.warning),
                         *rooms.alerts.beside(rooms.gateway.policy),
                         *rooms.callers.beside(watcher=rooms.books, counter=rooms.gateway.fleet),
                         keep_rates_fresh(rooms.rates_book, rooms.gateway.fleet, rooms.gateway.policy),
@@ -124,7 +126,7 @@ def _stops(settings: Settings, rooms: Rooms) -> None:
     asyncio.get_running_loop().call_later(patience_s, rooms.gateway.queues.stop)
 
 
-def _lag_told(rooms: Rooms, clock: SystemClock) -> Callable[[float], None]:
+def _lag_told(rooms: Rooms, clock: SteadyClock) -> Callable[[float], None]:
     """How late the loop is, for its metric and for whoever lets requests in."""
 
     def tell(lag_s: float) -> None:
@@ -134,12 +136,12 @@ def _lag_told(rooms: Rooms, clock: SystemClock) -> Callable[[float], None]:
     return tell
 
 
-def _prices_in_force(rooms: Rooms, clock: SystemClock) -> PricesInForce:
+def _prices_in_force(rooms: Rooms, clock: SteadyClock) -> PricesInForce:
     gateway, book = rooms.gateway, PostgresPriceBook(rooms.database)
     return PricesInForce(book=book, fleet=gateway.fleet, slot=gateway.policy, clock=clock)
 
 
-async def _keep_partitions(database: Database, clock: SystemClock) -> None:
+async def _keep_partitions(database: Database, clock: SteadyClock) -> None:
     """Months to come have their partitions made ahead, every day and at the start; whoever is first does it."""
     while True:
         with contextlib.suppress(BooksAway):

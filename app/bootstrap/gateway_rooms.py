@@ -23,6 +23,7 @@ from app.domain.errors import SetupError
 from app.domain.target import Target
 from app.flows.gateway import Copy, Gateway
 from app.flows.keep_curves import CurveKeeper
+from app.flows.keep_time import set_by_books
 from app.flows.policy_reload import PolicyKeeper
 from app.flows.rates import refresh_rates
 from app.flows.repeats import Repeats
@@ -46,9 +47,10 @@ from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.rates_book import PostgresRatesBook
 from app.storage.repeat_book import PostgresRepeatBook
+from app.storage.server_book import PostgresServerBook
 from app.storage.spend_book import PostgresSpendBook
 from app.storage.spool import Spool, SpoolLimits
-from app.system import RandomIds, SystemClock, jitter
+from app.system import RandomIds, SteadyClock, SystemClock, jitter
 from app.telemetry.logs import ReceiptLog
 from app.telemetry.metrics import Gauges, PrometheusReadings
 from app.telemetry.readings import AllReadings
@@ -84,17 +86,17 @@ class Rooms:
 
 @contextlib.asynccontextmanager
 async def open_rooms(
-    settings: Settings, url: str, *, clock: SystemClock, sink: LineSink, workers: int
+    settings: Settings, url: str, *, clock: SteadyClock, sink: LineSink, workers: int
 ) -> AsyncIterator[Rooms]:
     """The rooms for the length of a block. Raises SetupError while Postgres cannot be asked for keys and prices."""
     seams = Seams.of(settings.crash_at)
     fleet, retries = _fleet(settings, clock, workers), RetryBudget()
     admission = Admission(most=settings.requests_most)
     async with contextlib.AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
+        database = await stack.enter_async_context(_books(url, clock))
         calling, rates_book = callers(settings, url, database, clock=clock), PostgresRatesBook(database)
         policy_log = PolicyLog()
-        keeper = policy_keeper(settings, database, policy_log)
+        keeper = policy_keeper(settings, database, policy_log, clock=clock)
         policy = await open_policy(keeper)
         curves = CurveKeeper(PostgresCurveBook(database), fleet, clock=clock, jitter=jitter, notice=LOG.warning)
         await _first_look(calling, rates_book, fleet, policy, curves)
@@ -143,6 +145,17 @@ async def open_rooms(
             curves=curves,
             books=books,
         )
+
+
+@contextlib.asynccontextmanager
+async def _books(url: str, clock: SteadyClock) -> AsyncIterator[Database]:
+    """The way to Postgres, whose time the clock has before anything is judged by it or named after it."""
+    async with Database(url, application="breakeven gateway") as database:
+        try:
+            await set_by_books(PostgresServerBook(database), clock, notice=LOG.warning)
+        except BooksAway as fault:
+            raise SetupError(str(fault)) from fault
+        yield database
 
 
 @contextlib.asynccontextmanager

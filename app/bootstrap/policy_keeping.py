@@ -11,7 +11,7 @@ from app.domain.errors import SetupError
 from app.domain.findings import Severity
 from app.flows.policy_reload import PolicyKeeper, PolicyRooms, PolicyWatcher
 from app.live.policy_slot import PolicySlot, PolicyStatus, Refused
-from app.ports import BooksAway
+from app.ports import BooksAway, Clock
 from app.settings import Settings
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
@@ -64,14 +64,14 @@ class _Unwatched:
         """Not told."""
 
 
-def policy_keeper(settings: Settings, database: Database, watcher: PolicyWatcher) -> PolicyKeeper:
+def policy_keeper(settings: Settings, database: Database, watcher: PolicyWatcher, *, clock: Clock) -> PolicyKeeper:
     """Follows the files of these settings and the pin of this database."""
     return PolicyKeeper(
         PolicyRooms(
             shelf=PolicyShelf(settings.policies),
             history=PostgresPolicyHistory(database),
             ledger=PostgresLedgerBook(database),
-            clock=SystemClock(),
+            clock=clock,
             watcher=watcher,
             compile=compile_here,
         )
@@ -93,4 +93,4 @@ def check_start(settings: Settings, url: str) -> None:
 
 async def _check_start(settings: Settings, url: str) -> None:
     async with Database(url, application="breakeven start") as database:
-        await open_policy(policy_keeper(settings, database, _Unwatched()))
+        await open_policy(policy_keeper(settings, database, _Unwatched(), clock=SystemClock()))

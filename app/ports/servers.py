@@ -1,4 +1,4 @@
-"""The protocols of a database whose place another may take: which one leads, and who must know."""
+"""The protocols of a database whose place another may take: which one leads, what time it has, and who must know."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ class ServerBook(Protocol):
     async def server(self) -> str:
         """Names what leads now: another name, perhaps another history of commits; the same name, surely the same.
         Raises BooksAway, and ServerUnnamed if it cannot say."""
+        ...
+
+
+class ServerClock(Protocol):
+    """The database's clock, by which everything expires."""
+
+    async def now_us(self) -> int:
+        """Unix microseconds, of some moment between the question and its answer. Raises BooksAway."""
         ...
 
 

@@ -11,7 +11,7 @@ from app.domain.ledger.account import Standing
 from app.domain.money import Nanodollars
 from app.ports.ledger import LeaseGranted, LeaseWanted
 from app.storage.budget_statements import CLOSE, STANDINGS, SWEEP, TAKE
-from app.storage.engine import Database
+from app.storage.engine import Database, once_more
 
 #: How long a lease lasts without being renewed.
 LEASE_S: Final = 60.0
@@ -29,8 +29,7 @@ class PostgresBudgetBook:
         if not wanted:
             return ()
         asked = json.dumps([_asked(place, one) for place, one in enumerate(wanted)])
-        async with self._database.connection() as connection:
-            answers = await connection.fetchval(TAKE, asked, holder, timedelta(seconds=self._lease_s))
+        answers = await once_more(lambda: self._take(asked, holder))
         by_place = {answer["place"]: answer for answer in json.loads(answers)}
         return tuple(
             LeaseGranted(
@@ -42,6 +41,10 @@ class PostgresBudgetBook:
             )
             for place, one in enumerate(wanted)
         )
+
+    async def _take(self, asked: str, holder: str) -> str:
+        async with self._database.connection() as connection:
+            return str(await connection.fetchval(TAKE, asked, holder, timedelta(seconds=self._lease_s)))
 
     async def sweep(self) -> int:
         """Leases past their time are lost from now on; how many."""

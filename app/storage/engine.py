@@ -7,10 +7,10 @@ Everything that can go wrong on the way becomes one of two answers: `BooksAway` 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import asyncpg
 
@@ -22,8 +22,13 @@ COMMAND_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 IDLE_CONNECTION_S = 300.0
 
+_T = TypeVar("_T")
+
+#: Statements that wait for a lock and then read what its holder left are right at this level alone: whatever the
+#: database or the role prefers.
+ISOLATION: Final = {"default_transaction_isolation": "read committed"}
 #: Said at connect: days and hours are UTC, booked means on disk, and no statement here is worth compiling.
-_SESSION = {"timezone": "UTC", "synchronous_commit": "on", "jit": "off"}
+_SESSION: Final = {"timezone": "UTC", "synchronous_commit": "on", "jit": "off", **ISOLATION}
 
 #: What a server that is gone, going, coming or overrun makes the driver raise; a TimeoutError is an OSError.
 _AWAY = (
@@ -38,6 +43,12 @@ _AWAY = (
 #: Classes 22, 23 and 54: a value, a constraint, a limit of the program. All else that it answers is its own affair.
 _CONTENT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+#: The transaction was in somebody's way, and was undone so that others could go on.
+_BROKEN_OFF = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+class BrokenOff(BooksAway):
+    """The server undid the whole transaction in favour of another one: the same may well succeed at once."""
 
 
 class Cursor(Protocol):
@@ -124,6 +135,14 @@ class Database:
                 yield connection
 
 
+async def once_more(transaction: Callable[[], Awaitable[_T]]) -> _T:
+    """What the transaction says; of one that was broken off, what it says at a second try. Raises what it raises."""
+    try:
+        return await transaction()
+    except BrokenOff:
+        return await transaction()
+
+
 def driver_url(url: str) -> str:
     """The URL as the driver takes it: `postgresql://`, `postgres://` or `postgresql+asyncpg://`, with a host or with
     `?host=/socket/directory`. Raises SetupError for anything else."""
@@ -144,6 +163,10 @@ def told_in_our_words() -> Iterator[None]:
         raise _unreachable(fault) from fault
     except _CONTENT as fault:
         raise RowsRefused(f"Postgres refuses the content: {fault}") from fault
+    except _BROKEN_OFF as fault:
+        raise BrokenOff(
+            f"Postgres broke the transaction off in favour of another ({fault.sqlstate}: {fault}): try again"
+        ) from fault
     except asyncpg.PostgresError as fault:
         raise _answered(fault) from fault
 

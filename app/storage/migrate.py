@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 import app
 from app.domain.errors import SetupError
 from app.ports import BooksAway
-from app.storage.engine import CONNECT_TIMEOUT_S, driver_url, told_in_our_words
+from app.storage.engine import CONNECT_TIMEOUT_S, ISOLATION, driver_url, told_in_our_words
 from app.storage.partitions import make_partitions
 from app.storage.rights import grant_rights
 
@@ -101,5 +101,5 @@ async def _connected(url: str) -> Any:
     return await asyncpg.connect(
         driver_url(url),
         timeout=CONNECT_TIMEOUT_S,
-        server_settings={"application_name": "breakeven migrate", "timezone": "UTC"},
+        server_settings={"application_name": "breakeven migrate", "timezone": "UTC", **ISOLATION},
     )

@@ -227,7 +227,7 @@ async def test_every_way_to_write_a_file_is_followed(
 
 
 def broken(text: str) -> dict[str, tuple[bytes, str]]:
-    """A dozen ways to break the file: its bytes, and what readiness then says of them."""
+    """Ways to break the file: its bytes, and what readiness then says of them."""
     return {
         "truncated": (text[: text.index("use: [home]") + 8].encode(), "all.yaml:"),
         "empty": (b"", "no file has any"),
@@ -236,6 +236,11 @@ def broken(text: str) -> dict[str, tuple[bytes, str]]:
         "an unknown key": (text.replace("    hosting:", "    hostng:").encode(), "all.yaml:3:5: error: "),
         "a target that is none": (text.replace("use: [home]", "use: [hom]").encode(), "which no file has"),
         "no price": (text[: text.index("rates:")].encode(), '"home" is not known'),
+        "a worker without a machine": (with_a_worker(text, "").encode(), "names no machine, so it has no price"),
+        "a machine without a price": (
+            with_a_worker(text, "machine: {type: h100, count: 1}").encode(),
+            'the price of the machine "h100" is not known',
+        ),
         "a wrong field in a condition": (
             text.replace("name: all,", "name: all, when: \"caller.taem == 'x'\",").encode(),
             "taem",
@@ -246,6 +251,12 @@ def broken(text: str) -> dict[str, tuple[bytes, str]]:
         "two documents": (text.encode() + b"---\n" + text.encode(), "second document"),
         "100 MB": (b"", "over 1 MiB"),
     }
+
+
+def with_a_worker(text: str, more: str) -> str:
+    """The file with a self-hosted target in it, of which this is written besides."""
+    known = "hosting: self_hosted, engine: vllm, url: 'http://127.0.0.1:9/v1', model: m, can: [chat]"
+    return text.replace("\nmodels:", f"\n  gpu: {{{known}, {more}}}\nmodels:")
 
 
 async def test_no_broken_file_goes_live_or_costs_a_request(open_gateway: Open, upstream: ScriptedUpstream) -> None:

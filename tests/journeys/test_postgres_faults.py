@@ -1,7 +1,8 @@
-"""Postgres killed, frozen, slow, full, cut off in mid-commit, away for one replica: one gateway goes through it all.
+"""Postgres killed, frozen, slow, full, in a deadlock, without time, cut off in mid-commit, away for one replica: one
+gateway goes through it all.
 
-It reaches its books through a proxy that can be slow or shut. After each fault everything that was heard so far is
-joined with the books.
+It reaches its books through a proxy that can be slow or shut, in a database that would have every transaction be
+serializable. After each fault everything that was heard so far is joined with the books.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pytest_asyncio
 from app.bootstrap.run_files import metrics_of_all
 from app.domain.pricing.rate_card import RateCard
 from app.storage.migrate import migrate
+from tests.books import prefers, said
 from tests.fault_proxy import FaultProxy
 from tests.gateway_process import POLL_S, GatewayProcess, write_policy
 from tests.load import Load, under_load
@@ -35,7 +37,7 @@ from tests.upstream import ScriptedUpstream, stream, whole
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PRICE = RateCard.of(prompt=Decimal(1), cached_prompt=Decimal("0.1"), output=Decimal(10))
-BUDGETS = "budgets:\n  all-of-it: {usd: 50, every: month}\n"
+BUDGETS = "budgets:\n" + "".join(f"  all-of-it-{name}: {{usd: 50, every: month}}\n" for name in "abc")
 #: In the suite; `OUTAGE_S=60` for the long run by hand.
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "5"))
 CONNECTIONS_MOST = 40
@@ -50,9 +52,11 @@ LATE_S = 0.5
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[OwnServer]:
-    with own_server(max_connections=str(CONNECTIONS_MOST)) as server:
+    with own_server(max_connections=str(CONNECTIONS_MOST), deadlock_timeout="200ms") as server:
         server.server.ensure_database("books")
-        asyncio.run(migrate(server.server.url("books"), now=datetime.now(UTC)))
+        url = server.server.url("books")
+        asyncio.run(migrate(url, now=datetime.now(UTC)))
+        asyncio.run(prefers(url, "default_transaction_isolation", "serializable"))
         yield server
 
 
@@ -216,6 +220,78 @@ async def _take_every_connection(scene: Scene, taken: AsyncExitStack) -> None:
             else:
                 taken.push_async_callback(connection.close)
     scene.proxy.open()
+
+
+async def test_a_deadlock_and_statements_without_time_are_repeated_or_told_and_no_half_budget_is_booked(
+    scene: Scene,
+) -> None:
+    url = scene.own.server.url("books")
+    async with under_load(scene.gateway) as load:
+        await load.answered(20)
+        circle_at_s = time.monotonic()
+        await _close_a_circle(url)
+        async with asyncio.timeout(60):
+            while not await _was_a_circle(url):
+                await _close_a_circle(url)
+        await load.answered(8, since_s=time.monotonic())
+        await _gives_statements(scene, "1ms")
+        short_at_s = time.monotonic()
+        await says(scene.gateway, "degraded", within_s=20)
+        await load.answered(1, since_s=short_at_s)
+        await _gives_statements(scene, "0")
+        await load.answered(8, since_s=time.monotonic())
+    print(f"a deadlock: {load.statuses(since_s=circle_at_s)}, then no time: {load.statuses(since_s=short_at_s)}")
+    await answered_or_told_when(load, since_s=0.0)
+    await says(scene.gateway, "ready", within_s=CAUGHT_UP_WITHIN_S)
+    await scene.closes()
+
+
+_LOCK = "select 1 from budget_account where account = $1 for update"
+
+
+async def _was_a_circle(url: str) -> bool:
+    """The server counts what it found about a second later."""
+    for _ in range(30):
+        (found,) = await said(url, "select deadlocks from pg_stat_database where datname = current_database()")
+        if found["deadlocks"]:
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+async def _close_a_circle(url: str) -> None:
+    """A session that never gives way holds the last account and wants the first, which the gateway has when it comes to
+    the last: the gateway's transactions are broken off until the other one has it."""
+    accounts = await said(url, "select distinct account from budget_account order by account")
+    first, second, last = (row["account"] for row in accounts)
+    async with AsyncExitStack() as stack:
+        gate, other = [await asyncpg.connect(url) for _ in range(2)]
+        for session in (gate, other):
+            stack.push_async_callback(session.close)
+            await session.execute("set deadlock_timeout = '1h'")
+            await session.execute("begin isolation level read committed")
+        await gate.execute(_LOCK, second)
+        await other.execute(_LOCK, last)
+        await _waits(url, "application_name = 'breakeven gateway'")
+        wanted = asyncio.ensure_future(other.execute(_LOCK, first))
+        await _waits(url, f"pid = {other.get_server_pid()}", unless=wanted)
+        await gate.close()
+        await wanted
+
+
+async def _waits(url: str, who: str, *, unless: asyncio.Future[str] | None = None) -> None:
+    """Until such a session waits for a lock, or need not."""
+    async with asyncio.timeout(20):
+        while not await said(url, f"select from pg_stat_activity where wait_event_type = 'Lock' and {who}"):
+            if unless is not None and unless.done():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def _gives_statements(scene: Scene, limit: str) -> None:
+    """Sessions that begin from now on give a statement so long; those that there are end."""
+    await prefers(scene.own.server.url("books"), "statement_timeout", limit)
+    scene.proxy.break_all()
 
 
 async def test_a_replica_cut_off_from_the_books_serves_from_its_leases_alone_and_the_others_go_on(

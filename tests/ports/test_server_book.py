@@ -8,7 +8,7 @@ import re
 import pytest
 
 from app.ports import BooksAway
-from app.ports.servers import ServerBook, ServerUnnamed
+from app.ports.servers import ServerBook, ServerClock, ServerUnnamed
 from app.storage.engine import Database
 from app.storage.server_book import PostgresServerBook
 from tests.books import Reachable, said
@@ -46,3 +46,14 @@ async def test_a_server_that_does_not_tell_this_user_is_not_one_that_is_away(boo
     async with Database(books_url) as database:
         with pytest.raises(ServerUnnamed, match="pg_control_system"):
             await PostgresServerBook(database).server()
+
+
+async def test_a_server_tells_its_time_between_the_question_and_the_answer(database: Database, books_url: str) -> None:
+    book: ServerClock = PostgresServerBook(database)
+    asked_us = await book.now_us()
+    (row,) = await said(books_url, "select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now_us")
+    assert asked_us <= row["now_us"] <= await book.now_us()
+    reachable = Reachable(books_url)
+    await reachable.take_away()
+    with pytest.raises(BooksAway):
+        await book.now_us()
