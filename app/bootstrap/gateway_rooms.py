@@ -106,6 +106,7 @@ async def open_rooms(
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
         repeat_book = PostgresRepeatBook(await stack.enter_async_context(_repeats_database(url)))
         repeats = Repeats(repeat_book, holder=spool.home)
+        watch = _fleet_watch(settings, client, fleet, policy, clock=clock)
         our_money = money(database, spool, clock=clock, policy=policy, close_too=repeat_book.close)
         gateway = Gateway(
             clock=clock,
@@ -121,6 +122,7 @@ async def open_rooms(
             shadows=shadows,
             retries=retries,
             queues=queues,
+            make_sure=watch.make_sure,
             closed=lambda: closed(settings, books),
         )
         ledger = PostgresLedgerBook(database)
@@ -139,7 +141,7 @@ async def open_rooms(
             database=database,
             metrics=metrics,
             policy_keeper=keeper,
-            fleet_watch=_fleet_watch(settings, client, fleet, policy, clock=clock),
+            fleet_watch=watch,
             curves=curves,
             books=books,
         )
