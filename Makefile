@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test test-vllm check bench bench-idle bench-spill simulate faults outages lock clean install-worker install-dev install-plot
+.PHONY: help run test test-vllm check bench bench-idle bench-spill simulate faults outages lock clean install-worker install-dev install-plot compiled
 SHELL = /bin/sh
 
 # Where the virtual environments are, the second for vLLM alone; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
@@ -21,7 +21,7 @@ help: ## this list
 run: install-worker ## start everything here, show one real request, stay up until Ctrl-C
 	@exec $(python) -m app up $(ARGS)
 
-test: install-dev ## the whole suite, on a real PostgreSQL and a real model
+test: install-dev compiled ## the whole suite, on a real PostgreSQL and a real model
 	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-vllm: install-dev ## the real vLLM, its CPU build: installed, started, and held to its contract through the gateway
@@ -71,3 +71,7 @@ install-dev:
 
 install-plot:
 	@$(setup) plot
+
+# Where Python is told to write no bytecode, each of the hundreds of processes that tests start would compile all of app.
+compiled: install-dev
+	@$(python) -m compileall -q -j 0 app migrations tests

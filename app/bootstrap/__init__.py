@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from app.bootstrap.console import serve_console
     from app.bootstrap.doctor import examine_targets, learned_curves
     from app.bootstrap.gateway import serve_gateway
+    from app.bootstrap.migration import migrate
     from app.bootstrap.office import Office, measure_target
     from app.bootstrap.policy import read_policy
-    from app.bootstrap.postgres import database_url, migrate
+    from app.bootstrap.postgres import database_url
 
 __all__ = [
     "Office",
@@ -37,7 +38,7 @@ _WHERE: Final = {
     "examine_targets": "app.bootstrap.doctor",
     "learned_curves": "app.bootstrap.doctor",
     "measure_target": "app.bootstrap.office",
-    "migrate": "app.bootstrap.postgres",
+    "migrate": "app.bootstrap.migration",
     "read_policy": "app.bootstrap.policy",
     "send_test_alert": "app.bootstrap.alerts",
     "serve_console": "app.bootstrap.console",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from app.domain.errors import SetupError
-from app.ports import BooksAway
 from app.settings import Settings
-from app.storage import migrate as migrations
 from app.storage.embedded import EmbeddedPostgres, status
 from app.storage.embedded_binaries import find_binaries
 from app.storage.embedded_errors import EmbeddedError
@@ -52,12 +48,4 @@ def url_in_use(settings: Settings) -> str | None:
             return None
         return embedded(settings).url(DATABASE)
     except EmbeddedError as fault:
-        raise SetupError(str(fault)) from fault
-
-
-def migrate(url: str) -> tuple[str, ...]:
-    """Bring the database to this version; the partitions that are there now. Raises SetupError."""
-    try:
-        return asyncio.run(migrations.migrate(url, now=datetime.now(UTC)))
-    except BooksAway as fault:
         raise SetupError(str(fault)) from fault

@@ -42,6 +42,7 @@ def _family(name: str, written: WrittenEngine, known: Mapping[str, EngineFamily]
         signals=MappingProxyType(signals),
         errors=(*(_spelling(error) for error in written.errors), *base.errors),
         sooner=base.sooner if written.priority is None else Sooner(written.priority),
+        step_tokens=written.step_tokens or base.step_tokens,
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictI
 
 from app.documents.nearest import mend_for
 from app.documents.policy import OWN_ENGINE, Engine
-from app.documents.words import Written, kind_of
+from app.documents.words import Tokens, Written, kind_of
 from app.domain.signals import Entry, SignalName, figure, place
 
 #: What an engine can tell.
@@ -161,4 +161,7 @@ class WrittenEngine(Written):
     )
     priority: Literal["lower", "larger", "none"] | None = Field(
         default=None, description="Which priority it serves sooner.", examples=["lower"]
+    )
+    step_tokens: Tokens | None = Field(
+        default=None, description="Prompt tokens that it computes in one step at the most.", examples=[8192]
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.domain.capacity.service_curve import STEP_TOKENS
 from app.domain.fault import FaultKind
 from app.domain.signals import EngineSignals, Entry, Place, Series, SignalName, SignalRule
 
@@ -119,6 +120,8 @@ class EngineFamily:
     sooner: Sooner = Sooner.NONE
     on_abort: OnAbort = OnAbort.UNKNOWN
     when_full: WhenFull = WhenFull.UNKNOWN
+    #: Prompt tokens that it computes in one step at the most.
+    step_tokens: int = STEP_TOKENS
     #: The fields with which a chat's last message, of the assistant, is gone on with instead of answered; None: that
     #: cannot be asked for, or is not known.
     continues: Mapping[str, bool] | None = field(default=None, hash=False)

@@ -133,6 +133,8 @@ class TargetSeen:
     prefill_tokens_per_s: float | None = None
     #: Seconds since the engine's own signals were read; None: never.
     age_s: float | None = None
+    #: Nothing has been under way there for a while, so that whatever is predicted was learned under another load.
+    is_idle: bool = False
     #: What is left of this minute's limits; None: no limit.
     requests_left: int | None = None
     tokens_left: int | None = None

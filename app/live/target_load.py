@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import floor, inf
 from typing import Final
 
-from app.domain.capacity.service_curve import IDLE, CurveFit, Load, ServiceCurve, places
+from app.domain.capacity.fullness import Fullness, Poll
+from app.domain.capacity.service_curve import IDLE, STEP_TOKENS, CurveFit, Load, ServiceCurve
 from app.domain.metering.meter import Meter
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.usage import Usage
@@ -22,6 +24,8 @@ TOTALS_KEPT: Final = 4
 #: A curve of a target from which no whole answer came for so long predicts nothing, so that one that rules left because
 #: it was predicted to be slow is asked again.
 CURVE_KNOWN_S: Final = 300.0
+#: A target at which nothing has been under way for so long is idle.
+IDLE_AFTER_S: Final = 10.0
 #: How long a prompt that is not streamed is taken to be computed where nothing is predicted.
 PREFILL_USUALLY_S: Final = 1.0
 
@@ -41,6 +45,7 @@ class Told:
     predicted_ttft_ms: float | None = None
     prefill_tokens_per_s: float | None = None
     age_s: float | None = None
+    is_idle: bool = False
 
 
 NOTHING_TOLD: Final = Told()
@@ -56,6 +61,8 @@ class TargetLoad:
         "_curve_until_s",
         "_ends",
         "_fit",
+        "_fullness",
+        "_idle_from_s",
         "_in_flight_most",
         "_met",
         "_numbered",
@@ -89,12 +96,18 @@ class TargetLoad:
         self._numbers: dict[SignalName, float] = {}
         self._read_s: float | None = None
         self._others = 0
+        self._fullness = Fullness()
+        #: From when on it is idle, if nothing is sent there before; infinity: something of ours is there.
+        self._idle_from_s = -inf
         #: Of the last polls: requests of ours there, and all of them.
         self._totals: deque[tuple[int, int]] = deque(maxlen=TOTALS_KEPT)
 
-    def limit(self, in_flight_most: int | None, *, tells_load: bool) -> None:
+    def limit(self, in_flight_most: int | None, *, tells_load: bool, step_tokens: int = STEP_TOKENS) -> None:
         """The policy's limit, which stands for the engine's places where the engine does not tell them. `tells_load`:
-        an engine of this family tells what it works on."""
+        an engine of this family tells what it works on. `step_tokens`: prompt tokens that it computes in one step."""
+        if step_tokens != self._fit.step_tokens:
+            self._fit = replace(self._fit, step_tokens=step_tokens)
+            self._curve = self._fit.curve
         self._in_flight_most = in_flight_most
         self._tells_load = tells_load
 
@@ -110,12 +123,15 @@ class TargetLoad:
         its last first token had come now."""
         if fit.answers <= 2 * self._fit.answers:
             return False
-        self._fit, self._curve, self._curve_until_s = fit, fit.curve, at_s + CURVE_KNOWN_S
+        self._fit = replace(fit, step_tokens=self._fit.step_tokens)
+        self._curve, self._curve_until_s = self._fit.curve, at_s + CURVE_KNOWN_S
         return True
 
     def forget_curve(self) -> None:
         """It is another engine: what was seen of the one before is void."""
-        self._fit, self._curve, self._curve_until_s = CurveFit(), None, -inf
+        self._fit = CurveFit(step_tokens=self._fit.step_tokens)
+        self._curve, self._curve_until_s = None, -inf
+        self._fullness = Fullness()
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,6 +139,7 @@ class TargetLoad:
         """A request goes there while `in_flight` others of ours are under way."""
         load = self._load(in_flight, at_s=at_s)
         self._met[meter] = load
+        self._idle_from_s = inf
         self._computing[meter] = prompt_tokens
         self._prefill_tokens += prompt_tokens
         if not streamed:
@@ -149,11 +166,15 @@ class TargetLoad:
         """It ended, while `in_flight` of ours were under way, itself among them. Times and usage: a whole answer's."""
         self.computed(meter)
         met = self._met.pop(meter, None)
+        if not self._met:
+            self._idle_from_s = at_s + IDLE_AFTER_S
         if met is None or usage is None:
             return
+        now = self._load(in_flight, at_s=at_s)
+        if met.places is None:
+            met = replace(met, places=now.places)  # by now it is known that it had to queue
         self._fit = self._fit.saw_output(tokens=usage.output)
         if tpot_s is not None:
-            now = self._load(in_flight, at_s=at_s)
             sequences = (_working(met.in_flight + 1, met) + _working(now.in_flight, now)) / 2
             self._fit = self._fit.saw_step(sequences=sequences, step_s=tpot_s)
         if ttft_s is not None:
@@ -178,6 +199,8 @@ class TargetLoad:
         self._others = max(0, total - ours)
         if not self._is_known(signals.at_s):
             self._totals.clear()
+            self._fullness = self._fullness.after_a_gap()
+        self._fullness = self._fullness.after(_poll(numbers))
         self._totals.append((ours, max(total, ours)))
         if teaches:
             self._saw_steps(numbers)
@@ -212,6 +235,7 @@ class TargetLoad:
             predicted_ttft_ms=None if curve is None else round(1000 * curve.ttft_s(load), 1),
             prefill_tokens_per_s=round(1 / token_s, 1) if token_s > _LEAST_S else None,
             age_s=None if self._read_s is None else float(max(0, floor(at_s - self._read_s))),
+            is_idle=at_s >= self._idle_from_s and not (is_known and (self._others or waiting)),
         )
 
     def grow_older(self, *, at_s: float) -> float:
@@ -225,6 +249,8 @@ class TargetLoad:
         due_s = self._soonest_s()
         if self._curve is not None and at_s < self._curve_until_s:
             due_s = min(due_s, self._curve_until_s)
+        if at_s < self._idle_from_s:
+            due_s = min(due_s, self._idle_from_s)
         if self._read_s is not None:
             due_s = min(due_s, self._read_s + floor(at_s - self._read_s) + 1)
         return due_s
@@ -260,19 +286,15 @@ class TargetLoad:
 
     def _load(self, in_flight: int, *, at_s: float) -> Load:
         if not self._is_known(at_s):
-            if not in_flight and self._in_flight_most is None:
+            most = self._fullness.full_with if self._in_flight_most is None else self._in_flight_most
+            if not in_flight and most is None:
                 return IDLE
-            return Load(in_flight=in_flight, prefill_tokens=self._prefill_tokens, places=self._in_flight_most)
-        slots, running = self._numbers.get(SignalName.SLOTS), self._numbers.get(SignalName.RUNNING)
-        waiting = self._numbers.get(SignalName.WAITING, 0)
+            return Load(in_flight=in_flight, prefill_tokens=self._prefill_tokens, places=most)
+        slots = self._numbers.get(SignalName.SLOTS)
         return Load(
             in_flight=in_flight + self._others,
             prefill_tokens=self._prefill_tokens,
-            places=places(
-                slots=self._in_flight_most if not slots else int(slots),
-                running=None if running is None else int(running),
-                waiting=int(waiting),
-            ),
+            places=self._fullness.places(slots=self._in_flight_most if not slots else int(slots)),
         )
 
     def _is_known(self, at_s: float) -> bool:
@@ -280,6 +302,17 @@ class TargetLoad:
 
     def _curve_at(self, at_s: float) -> ServiceCurve | None:
         return self._curve if at_s < self._curve_until_s else None
+
+
+def _poll(numbers: Mapping[SignalName, float]) -> Poll:
+    """What its counts say of how full it is. One that does not tell who waits lets nobody wait."""
+    return Poll(
+        running=int(numbers.get(SignalName.RUNNING, 0)),
+        waiting=int(numbers.get(SignalName.WAITING, 0)) if SignalName.RUNNING in numbers else 0,
+        tokens=next((numbers[name] for name in _TOKENS if name in numbers), None),
+        begun=next((numbers[name] for name in _BEGUN if name in numbers), None),
+        memory_used=numbers.get(SignalName.KV_USAGE),
+    )
 
 
 def _working(in_flight: int, load: Load) -> int:
@@ -294,6 +327,8 @@ _PROGRESS: Final = (
     SignalName.ITL_COUNT,
     SignalName.TPOT_COUNT,
 )
+_TOKENS: Final = (SignalName.GENERATION_TOKENS, SignalName.ITL_COUNT)
+_BEGUN: Final = (SignalName.TTFT_COUNT, SignalName.QUEUE_COUNT)
 _STEPS: Final = (
     (SignalName.ITL_SUM_S, SignalName.ITL_COUNT),
     (SignalName.TPOT_SUM_S, SignalName.TPOT_COUNT),

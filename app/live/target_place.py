@@ -6,6 +6,7 @@ from math import inf
 from typing import Final
 
 from app.domain.capacity.learned import Identity, LearnedCurve, identity_of, is_other_version
+from app.domain.capacity.service_curve import STEP_TOKENS
 from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.signals import SignalName
@@ -86,7 +87,8 @@ class TargetPlace:
             self.engine_version, self.broke_s = "", None
         family = target.family
         tells_load = family is not None and SignalName.RUNNING in family.signals
-        self.load.limit(target.in_flight_most, tells_load=tells_load)
+        step_tokens = STEP_TOKENS if family is None else family.step_tokens
+        self.load.limit(target.in_flight_most, tells_load=tells_load, step_tokens=step_tokens)
 
     def runs(self, version: str) -> None:
         """The engine says its version. What was learned of another one is void."""
@@ -148,6 +150,7 @@ class TargetPlace:
             predicted_ttft_ms=None if predicted_ms is None else round(predicted_ms, 1),
             prefill_tokens_per_s=told.prefill_tokens_per_s,
             age_s=told.age_s,
+            is_idle=told.is_idle,
             requests_left=None if window is None else window.requests_left(at_s=at_s),
             tokens_left=None if window is None else window.tokens_left(at_s=at_s),
         )

@@ -11,10 +11,9 @@ from app.domain.ledger.adjustment import Adjustment
 from app.domain.money import Nanodollars
 from app.ports import RowsRefused
 from app.storage.budget_statements import ADJUST, SHARED_LOCK
+from app.storage.columns import SUMS, TOKENS_ADDED
 from app.storage.engine import Database
 from app.storage.ledger_statements import entered
-from app.storage.tables import SUMS
-from app.storage.tables.ledger import TOKENS_ADDED
 
 _ADDED = (*TOKENS_ADDED, "charge")
 _FIGURES = ", ".join(f"sum({name})" if name in _ADDED else "0" for name in SUMS)

@@ -12,8 +12,8 @@ from app.domain.capacity.learned import HALF_LIFE_S, Identity, LearnedCurve
 from app.domain.capacity.line import WEIGHT_MOST, Line
 from app.domain.capacity.service_curve import CurveFit
 from app.ports.curves import KeptCurve
+from app.storage.columns import LINE, LINES
 from app.storage.engine import Database
-from app.storage.tables.curves import LINE, LINES
 
 _IDENTITY: Final = ("url", "model", "kind")
 _GIVEN: Final = ("target", *_IDENTITY, "engine_version", *LINES, "output_tokens", "ttft_ms")

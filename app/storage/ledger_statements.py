@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from app.storage.tables import SUMS
+from app.storage.columns import SUMS
 
 _SUMS = ", ".join(SUMS)
 _SUMMED = ", ".join(f"sum({name})" for name in SUMS)

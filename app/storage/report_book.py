@@ -12,10 +12,10 @@ from typing import Any
 from app.domain.ledger.report import SHADOW, CostLine, CostQuery, Dimension, Latency, Sums, checked
 from app.domain.money import Nanodollars
 from app.ports import Books
+from app.storage.columns import SUMS
 from app.storage.engine import Connection, Database
 from app.storage.ledger_book import bucket_edges_ms
 from app.storage.report_statements import LATENCY_AS_IT_WAS, LEDGER_CHARGE_AS_IT_WAS, USAGE_AS_IT_WAS
-from app.storage.tables import SUMS
 
 #: The proof reads every attempt of the period: some seconds for millions of them.
 READ_TIMEOUT_S = 120.0

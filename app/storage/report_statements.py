@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.storage.tables import SUMS
-from app.storage.tables.ledger import TOKENS_ADDED
+from app.storage.columns import SUMS, TOKENS_ADDED
 
 #: In every statement: $1 and $2 the period, $3 the cost centres or null, $4 the moment.
 _FIGURES_OF_A_REQUEST: Final = {

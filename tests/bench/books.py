@@ -21,6 +21,7 @@ from app.domain.ledger.report import CostQuery, Dimension
 from app.domain.money import Nanodollars
 from app.domain.target import Hosting
 from app.flows.ship import drain
+from app.storage.columns import SUMS
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.migrate import migrate
@@ -28,7 +29,6 @@ from app.storage.month_book import PostgresMonthBook
 from app.storage.receipt_json import decode, encode
 from app.storage.report_book import PostgresReportBook
 from app.storage.spool import Spool
-from app.storage.tables import SUMS
 from app.system import SystemClock
 from app.telemetry.metrics import Gauges, PrometheusReadings
 from tests.makers import NOON, a_caller, a_receipt, an_attempt, some_facts

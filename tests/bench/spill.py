@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,12 +36,15 @@ SLOTS: Final = 16
 WORKER_QUEUE: Final = 2_000
 THRESHOLDS: Final = (0, 2, 4, 8, 16, 32)
 LOADS: Final = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0)
+WAYS: Final = ("none", *(f"waiting-{waiting}" for waiting in THRESHOLDS), "predicted")
 HOSTED_TTFT_S: Final = 0.25
 HOSTED_TOKEN_S: Final = 0.01
 PROMPT_WORDS: Final = (10, 80)
 ANSWER_TOKENS: Final = (8, 48)
 #: How much longer than the arrivals the answers may take; whoever has no first token by then counts with its wait.
 PATIENCE_S: Final = 20.0
+#: Of the time over which the capacity is counted: so long all places have to be taken before.
+FILLING: Final = 0.5
 #: The last first token of a hundred may be so much later than the objective.
 TOLERATED: Final = 1.5
 
@@ -123,13 +127,15 @@ rates:
 """
 
 
-def arrivals(*, per_s: float, seconds: float, seed: int) -> Iterator[Request]:
-    """A Poisson stream of requests; the same for the same numbers."""
+def arrivals(*, per_s: float, seconds: float, seed: int, turn: int) -> Iterator[Request]:
+    """A Poisson stream of requests; the same for the same numbers, but that each turn has a beginning of its own: what
+    the turn before it left in the worker's prefix cache is of no use."""
     draw = random.Random(seed)  # a load, not a secret
     at_s = draw.expovariate(per_s)
     while at_s < seconds:
         words = draw.choices(WORDS, k=draw.randint(*PROMPT_WORDS))
-        yield Request(at_s=at_s, prompt="Tell me of " + " ".join(words), tokens=draw.randint(*ANSWER_TOKENS))
+        prompt = f"{turn:04d}: tell me of {' '.join(words)}"
+        yield Request(at_s=at_s, prompt=prompt, tokens=draw.randint(*ANSWER_TOKENS))
         at_s += draw.expovariate(per_s)
 
 
@@ -201,26 +207,28 @@ async def play(gateway: GatewayProcess, model: str, requests: Sequence[Request],
     return [met for met in done if isinstance(met, Met)] + given_up
 
 
-async def capacity_per_s(gateway: GatewayProcess, *, seconds: float) -> float:
-    """Requests a second while all of the worker's places are taken all the time: asked again as soon as answered."""
-    draw = arrivals(per_s=1.0, seconds=1e9, seed=0)
-    answered = 0
+async def capacity_per_s(gateway: GatewayProcess, *, seconds: float, turn: int) -> float:
+    """Requests a second while all of the worker's places are taken all the time: asked again as soon as answered.
+
+    What is answered before the first callers have been through once, or after the last has asked, is not counted: the
+    places fill and empty then.
+    """
+    draw = arrivals(per_s=1.0, seconds=1e9, seed=0, turn=turn)
     connector = aiohttp.TCPConnector(limit=0)
     headers = {"authorization": f"Bearer {gateway.key}"}
     async with aiohttp.ClientSession(gateway.url, headers=headers, connector=connector) as session:
-        end = time.perf_counter() + seconds
+        begun = time.perf_counter()
+        full, end = begun + FILLING * seconds, begun + (1 + FILLING) * seconds
+        ends: list[float] = []
 
-        async def caller() -> int:
-            count = 0
+        async def caller() -> None:
             while time.perf_counter() < end:
                 met = await ask(session, "none", next(draw))
                 assert met.ttft_s is not None, "the worker refused"
-                count += 1
-            return count
+                ends.append(time.perf_counter())
 
-        begun = time.perf_counter()
-        answered = sum(await asyncio.gather(*[caller() for _ in range(2 * SLOTS)]))
-        return answered / (time.perf_counter() - begun)
+        await asyncio.gather(*[caller() for _ in range(2 * SLOTS)])
+        return sum(full <= at < end for at in ends) / seconds
 
 
 def point(strategy: str, load: float, met: Sequence[Met], *, objective_s: float) -> Point:
@@ -268,29 +276,36 @@ async def house(scratch: Path, *, objective_ms: int) -> AsyncIterator[GatewayPro
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """All ways to spill at all loads, told as they come."""
+    """All ways to spill at all loads, told as they come. Each round plays them all: a slow while is one for all."""
     objective_s = args.objective_ms / 1000
     points: list[Point] = []
     with tempfile.TemporaryDirectory(prefix="breakeven-spill-") as scratch:
         async with house(Path(scratch), objective_ms=args.objective_ms) as gateway:
-            await capacity_per_s(gateway, seconds=args.seconds / 2)  # the gateway learns the worker's curve meanwhile
+            turns = count()
+            # The gateway learns the worker's curve meanwhile.
+            await capacity_per_s(gateway, seconds=args.seconds / 2, turn=next(turns))
             capacities = []
             for load in args.loads:
-                capacity = await capacity_per_s(gateway, seconds=args.seconds / 2)  # machines are not as fast all day
-                capacities.append(capacity)
-                print(f"the worker answers {capacity:.2f} requests/s with {SLOTS} at once", flush=True)
-                for strategy in strategies(args.objective_ms):
-                    requests = list(arrivals(per_s=load * capacity, seconds=args.seconds, seed=args.seed))
-                    met = await play(gateway, strategy, requests, seconds=args.seconds)
-                    points.append(point(strategy, load, met, objective_s=objective_s))
-                    print(line(points[-1]), flush=True)
-                    await idle(gateway)
+                met: dict[str, list[Met]] = {way: [] for way in args.ways}
+                for played in range(args.rounds):
+                    # Machines are not as fast all day.
+                    capacity = await capacity_per_s(gateway, seconds=args.seconds, turn=next(turns))
+                    capacities.append(capacity)
+                    print(f"the worker answers {capacity:.2f} requests/s with {SLOTS} at once", flush=True)
+                    for way in args.ways:
+                        per_s, seed, turn = load * capacity, args.seed + played, next(turns)
+                        requests = list(arrivals(per_s=per_s, seconds=args.seconds, seed=seed, turn=turn))
+                        met[way] += await play(gateway, way, requests, seconds=args.seconds)
+                        print(line(point(way, load, met[way], objective_s=objective_s)), flush=True)
+                        await idle(gateway)
+                points += [point(way, load, met[way], objective_s=objective_s) for way in args.ways]
     return {
         "objective_ms": args.objective_ms,
         "capacity_requests_per_s": statistics.median(capacities),
         "capacities_requests_per_s": capacities,
         "places": SLOTS,
         "seconds": args.seconds,
+        "rounds": args.rounds,
         "seed": args.seed,
         "points": [asdict(one) for one in points],
     }
@@ -335,8 +350,10 @@ def verdict(points: Sequence[Point], *, load: float, objective_s: float) -> tupl
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-spill")
     parser.add_argument("--seconds", type=float, default=30.0, help="of arrivals, for each point")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="to spill, in this order")
     parser.add_argument("--objective-ms", type=int, default=2_000, help="for the first token")
     parser.add_argument("--loads", type=float, nargs="+", default=list(LOADS), help="parts of the capacity")
+    parser.add_argument("--rounds", type=int, default=1, help="so often every way is played at each load")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("spill.png"), help="the picture; the figures lie beside it")
     parser.add_argument("--from", dest="figures", type=Path, help="draw these figures again, measure nothing")
@@ -351,6 +368,8 @@ def main() -> int:
     draw(told, args.out)
     print(f"{args.out} and {args.out.with_suffix('.json')}")
     points = [Point(**one) for one in told["points"]]
+    if all(one.strategy != "predicted" for one in points):
+        return 0
     load = 1.5 if any(one.load == 1.5 for one in points) else max(one.load for one in points)
     good, said = verdict(points, load=load, objective_s=told["objective_ms"] / 1000)
     print(said)

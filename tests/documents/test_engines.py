@@ -31,6 +31,7 @@ engines:
     errors:
       - {kind: overloaded, statuses: [530], phrases: [Come Back]}
     priority: larger
+    step_tokens: 8192
 """
 
 
@@ -73,6 +74,7 @@ def test_an_own_engine_begins_with_the_one_it_is_like() -> None:
     assert found.signals[SignalName.KV_USAGE].scale == 0.01
     assert SignalName.PREEMPTIONS not in found.signals
     assert found.signals[SignalName.RUNNING] == FAMILIES["vllm"].signals[SignalName.RUNNING]
+    assert (found.step_tokens, FAMILIES["vllm"].step_tokens) == (8192, 2048)
     assert found.errors[0].kind is FaultKind.OVERLOADED
     assert (found.errors[0].statuses, found.errors[0].phrases) == ({530}, ("come back",))
     assert found.sooner is Sooner.LARGER

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from app.domain.ledger.receipt import Attempt, Receipt
 from app.ports import BooksAway, RowsRefused
+from app.storage.columns import CHARGE_MOST, TOKENS_MOST
 from app.storage.receipt_json import decode
-from app.storage.tables import CHARGE_MOST, TOKENS_MOST
 
 
 class MemoryLedgerBook:

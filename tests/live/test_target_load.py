@@ -8,7 +8,14 @@ from app.domain.capacity.service_curve import Load, ServiceCurve
 from app.domain.metering.meter import Meter
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.usage import Usage
-from app.live.target_load import CURVE_KNOWN_S, ENDS_LEAST, PREFILL_USUALLY_S, SIGNALS_KNOWN_S, TargetLoad
+from app.live.target_load import (
+    CURVE_KNOWN_S,
+    ENDS_LEAST,
+    IDLE_AFTER_S,
+    PREFILL_USUALLY_S,
+    SIGNALS_KNOWN_S,
+    TargetLoad,
+)
 
 #: What the engine of these tests really is.
 ENGINE = ServiceCurve(step_s=0.01, step_per_sequence_s=0.001, prefill_s_per_token=0.001, overhead_s=0.05)
@@ -159,6 +166,70 @@ def test_a_full_engine_is_predicted_to_let_wait() -> None:
     assert full is not None
     # One place must become free: 20 tokens, of 8 a step of 18 ms.
     assert full - free == pytest.approx(1000 * 20 / 8 * 0.018, rel=0.05)
+
+
+def test_who_waits_at_one_poll_alone_lets_nobody_be_predicted_to_wait() -> None:
+    load = _learned()
+    free = load.told(in_flight=2, at_s=1)
+    load.polled(_told(1, running=1, waiting=1, generation_tokens=100, ttft_count=7), ours=2)
+    now = load.told(in_flight=2, at_s=1)
+    assert (now.waiting, now.saturation) == (1, None)
+    assert now.predicted_ttft_ms == free.predicted_ttft_ms
+
+
+def test_the_places_of_a_full_engine_are_remembered_while_it_tells_nothing() -> None:
+    load = _learned()
+    for step in range(4):
+        load.polled(_told(1 + step / 2, running=4, waiting=3, generation_tokens=100 * step, ttft_count=7), ours=7)
+    full = load.told(in_flight=7, at_s=2.5)
+    assert full.saturation == round(7 / 4, 3)
+    later = load.told(in_flight=7, at_s=2.5 + SIGNALS_KNOWN_S)
+    assert later.predicted_ttft_ms == full.predicted_ttft_ms
+
+
+def test_a_target_at_which_nothing_was_for_a_while_is_idle() -> None:
+    load = TargetLoad()
+    assert load.told(in_flight=0, at_s=0).is_idle
+    meters = [_enter(load, at_s=at_s) for at_s in (0, 5)]
+    for meter, at_s in zip(meters, (20, 30), strict=True):
+        assert not load.told(in_flight=1, at_s=at_s).is_idle
+        load.left(meter, in_flight=1, ttft_s=None, tpot_s=None, usage=None, at_s=at_s)
+    assert load.changes_after_s(at_s=30) == 30 + IDLE_AFTER_S
+    assert not load.told(in_flight=0, at_s=30 + IDLE_AFTER_S - 0.1).is_idle
+    assert load.told(in_flight=0, at_s=30 + IDLE_AFTER_S).is_idle
+
+
+@pytest.mark.parametrize(("running", "waiting"), [(1, 0), (0, 1)])
+def test_a_target_that_works_for_others_is_not_idle(running: int, waiting: int) -> None:
+    load = TargetLoad()
+    load.polled(_told(50, running=running, waiting=waiting), ours=0)
+    assert not load.told(in_flight=0, at_s=50).is_idle
+    assert load.told(in_flight=0, at_s=50 + SIGNALS_KNOWN_S).is_idle
+
+
+def test_an_answer_that_turns_out_to_have_queued_teaches_nothing_of_prefill() -> None:
+    load = _learned()
+    before = load.fit.prefill
+    meters = [_enter(load, in_flight=number) for number in range(9)]
+    for step in range(4):
+        load.polled(_told(1 + step / 2, running=4, waiting=5, generation_tokens=100 * step, ttft_count=0), ours=9)
+    load.left(meters[8], in_flight=9, ttft_s=30.0, tpot_s=None, usage=Usage(prompt=100, output=20), at_s=2.5)
+    assert load.fit.prefill == before
+    load.left(meters[1], in_flight=8, ttft_s=0.4, tpot_s=None, usage=Usage(prompt=100, output=20), at_s=2.5)
+    assert load.fit.prefill != before
+
+
+def test_the_size_of_an_engines_steps_is_its_familys_whatever_was_learned_or_forgotten_meanwhile() -> None:
+    load, learned = TargetLoad(), _learned().fit
+    load.limit(None, tells_load=True, step_tokens=448)
+    assert load.recall(learned, at_s=0)
+    assert load.fit.step_tokens == 448
+    assert load.fit.prefill == learned.prefill
+    load.forget_curve()
+    assert load.fit.step_tokens == 448
+    _answer(load, in_flight=0, tokens=100)
+    load.limit(None, tells_load=True, step_tokens=8192)
+    assert (load.fit.step_tokens, load.fit.answers) == (8192, 1)
 
 
 def test_the_engines_own_counters_teach_how_long_steps_take() -> None:

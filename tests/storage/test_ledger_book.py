@@ -18,12 +18,12 @@ from app.domain.ledger.report import LAST_BUCKET, CostQuery, Dimension, Sums, bu
 from app.domain.money import Nanodollars
 from app.domain.target import Hosting
 from app.ports import Books, RowsRefused
+from app.storage.columns import SUMS
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook, bucket_edges_ms
 from app.storage.ledger_statements import BOOK
 from app.storage.receipt_json import encode
 from app.storage.report_book import PostgresReportBook
-from app.storage.tables import SUMS
 from tests.books import said
 from tests.fakes.ledger_book import MemoryLedgerBook
 from tests.fakes.report_book import MemoryReportBook

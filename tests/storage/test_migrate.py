@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.domain.errors import SetupError
 from app.ports import BooksAway
+from app.storage.columns import SUMS
 from app.storage.migrate import differences, migrate, migrations_directory
-from app.storage.tables import SUMS
 from tests.books import said
 from tests.makers import NOON
 from tests.postgres import FreshDatabases

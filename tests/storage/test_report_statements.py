@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from app.domain.ledger.report import CostQuery, Dimension
+from app.storage.columns import SUMS
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.report_book import PostgresReportBook
 from app.storage.report_statements import LATENCY_AS_IT_WAS, LEDGER_CHARGE_AS_IT_WAS, USAGE_AS_IT_WAS
-from app.storage.tables import SUMS
 from tests.ports.ledger_book_suite import receipt, rows
 
 SINCE, UNTIL = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)

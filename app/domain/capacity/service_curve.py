@@ -24,7 +24,7 @@ from typing import Final
 
 from app.domain.capacity.line import MOST, NO_SAMPLES, Line
 
-#: Prompt tokens of one step (vLLM's default of `max_num_batched_tokens`).
+#: Prompt tokens of one step, where nothing else is known (vLLM's default of `max_num_batched_tokens`).
 STEP_TOKENS: Final = 2048
 #: H/W of an A100 with a model of 70 B (0.65 ms to 8 ms): the shape of a curve that was seen under one load only.
 USUAL_SHAPE: Final = 0.65 / 8
@@ -54,14 +54,6 @@ class Load:
 IDLE: Final = Load()
 
 
-def places(*, slots: int | None, running: int | None = None, waiting: int | None = None) -> int | None:
-    """How many requests an engine works on at once: what it says, or fewer where requests wait while fewer run (its
-    memory is full then)."""
-    if not waiting or running is None:
-        return slots
-    return max(1, running if slots is None else min(slots, running))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceCurve:
     """The numbers of the formula above, for one model on one engine."""
@@ -74,6 +66,8 @@ class ServiceCurve:
     #: What every first token takes besides: the way there and back, and whatever the engine does before.
     overhead_s: float = 0.0
     output_tokens: float = 0.0
+    #: B.
+    step_tokens: int = STEP_TOKENS
 
     def step_with_s(self, sequences: float) -> float:
         """tau(n)."""
@@ -81,7 +75,7 @@ class ServiceCurve:
 
     def token_s(self, load: Load) -> float:
         """What each prompt token to compute adds."""
-        return self.prefill_s_per_token + self._step_s(load) / STEP_TOKENS
+        return self.prefill_s_per_token + self._step_s(load) / self.step_tokens
 
     def queue_s(self, load: Load) -> float:
         """What the requests ahead hold their places for."""
@@ -110,11 +104,12 @@ class CurveFit:
     #: Seconds to the first token, less the step's, over the prompt tokens that were to be computed until then.
     prefill: Line = NO_SAMPLES
     output_tokens: float = 0.0
+    #: Prompt tokens of one step; not learned, but told by who knows the engine.
+    step_tokens: int = STEP_TOKENS
 
     def saw_step(self, *, sequences: float, step_s: float) -> CurveFit:
         """A decode step took so long with so many sequences."""
-        steps = self.steps.saw(x=sequences, y=step_s)
-        return CurveFit(steps=steps, prefill=self.prefill, output_tokens=self.output_tokens)
+        return self._with(steps=self.steps.saw(x=sequences, y=step_s))
 
     def saw_output(self, *, tokens: float) -> CurveFit:
         """An answer was so long."""
@@ -122,7 +117,7 @@ class CurveFit:
             return self
         weight = OUTPUT_WEIGHT if self.output_tokens else 1.0
         mean = self.output_tokens + weight * (tokens - self.output_tokens)
-        return CurveFit(steps=self.steps, prefill=self.prefill, output_tokens=mean)
+        return self._with(output_tokens=mean)
 
     def saw_first_token(self, *, load: Load, computed_tokens: int, ttft_s: float) -> CurveFit:
         """A request whose prompt had so many tokens to compute was sent under `load`; its first token came then. One
@@ -131,15 +126,12 @@ class CurveFit:
             return self
         tokens = load.prefill_tokens + max(0, computed_tokens)
         step_s = self._decode.step_with_s(load.in_flight)
-        in_prefill_s = max(0.0, ttft_s - step_s * (1 + tokens / STEP_TOKENS))
-        prefill = self.prefill.saw(x=tokens, y=in_prefill_s)
-        return CurveFit(steps=self.steps, prefill=prefill, output_tokens=self.output_tokens)
+        in_prefill_s = max(0.0, ttft_s - step_s * (1 + tokens / self.step_tokens))
+        return self._with(prefill=self.prefill.saw(x=tokens, y=in_prefill_s))
 
     def faded(self, share: float) -> CurveFit:
         """With samples that count only for so much of what they did."""
-        return CurveFit(
-            steps=self.steps.faded(share), prefill=self.prefill.faded(share), output_tokens=self.output_tokens
-        )
+        return self._with(steps=self.steps.faded(share), prefill=self.prefill.faded(share))
 
     @property
     def is_sane(self) -> bool:
@@ -164,6 +156,18 @@ class CurveFit:
             prefill_s_per_token=per_token_s,
             overhead_s=overhead_s,
             output_tokens=self.output_tokens,
+            step_tokens=self.step_tokens,
+        )
+
+    def _with(
+        self, *, steps: Line | None = None, prefill: Line | None = None, output_tokens: float | None = None
+    ) -> CurveFit:
+        """Made by hand: every answer makes three, and `replace` costs more than all their arithmetic."""
+        return CurveFit(
+            steps=self.steps if steps is None else steps,
+            prefill=self.prefill if prefill is None else prefill,
+            output_tokens=self.output_tokens if output_tokens is None else output_tokens,
+            step_tokens=self.step_tokens,
         )
 
     @property

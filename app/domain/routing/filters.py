@@ -39,7 +39,7 @@ def has_the_features(facts: RequestFacts, target: Target, seen: TargetSeen) -> s
 
 
 def context_fits(facts: RequestFacts, target: Target, seen: TargetSeen) -> str | None:
-    """The estimated prompt fits into the context. The estimate counts short, so that a near fit is tried."""
+    """The estimated prompt fits into the context. Where the estimate was too short, the target says so itself."""
     if target.context_tokens is None or facts.prompt_tokens <= target.context_tokens:
         return None
     return f"the prompt (about {facts.prompt_tokens} tokens) is over its context of {target.context_tokens}"

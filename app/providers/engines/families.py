@@ -23,6 +23,7 @@ OPENVINO: Final = replace(
     reasoning_tokens=Reports.NEVER,
     sooner=Sooner.NONE,
     when_full=WhenFull.REFUSES,
+    step_tokens=448,
     continues=None,
     marks=Marks(metrics=("breakeven_worker:",), owned_by=frozenset({"breakeven-worker"})),
     flags=(),

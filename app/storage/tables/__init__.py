@@ -9,16 +9,7 @@ from app.storage.tables.keys import RATE_BUCKET, RATE_PROCESS, TEAM, VIRTUAL_KEY
 from app.storage.tables.ledger import ADJUSTMENT, ENTRY, MONTH_CLOSE, MONTH_SEAL, POSTING
 from app.storage.tables.metadata import METADATA
 from app.storage.tables.prices import PRICE, RATE_CARD, SOURCES
-from app.storage.tables.receipts import (
-    ATTEMPT,
-    CHARGE_MOST,
-    HOSTINGS,
-    OUTCOMES,
-    RECEIPT,
-    SUMS,
-    TOKENS_MOST,
-    USAGE_SOURCES,
-)
+from app.storage.tables.receipts import ATTEMPT, HOSTINGS, OUTCOMES, RECEIPT, USAGE_SOURCES
 from app.storage.tables.repeats import REPEAT
 
 __all__ = [
@@ -28,7 +19,6 @@ __all__ = [
     "BUDGET_ACCOUNT",
     "BUDGET_GONE",
     "BUDGET_LEASE",
-    "CHARGE_MOST",
     "ENTRY",
     "HOSTINGS",
     "METADATA",
@@ -44,9 +34,7 @@ __all__ = [
     "REPEAT",
     "SERVICE_CURVE",
     "SOURCES",
-    "SUMS",
     "TEAM",
-    "TOKENS_MOST",
     "USAGE_SOURCES",
     "VIRTUAL_KEY",
 ]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, Column, Double, Table, Text, text
 
+from app.storage.columns import LINES
 from app.storage.tables.metadata import METADATA, MOMENT, needed, optional
 
-#: Of each of the two lines, in the order of `domain.capacity.line.Line`.
-LINE = ("weight", "x", "y", "xx", "xy")
-LINES = tuple(f"{line}_{part}" for line in ("steps", "prefill") for part in LINE)
 _NEVER_NEGATIVE = ", ".join(name for name in LINES if not name.endswith("_xy"))
 
 SERVICE_CURVE = Table(

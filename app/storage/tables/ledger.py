@@ -19,11 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from app.storage.columns import CHARGE_MOST, TOKENS_ADDED, TOKENS_MOST
 from app.storage.tables.metadata import METADATA, MOMENT, needed
-from app.storage.tables.receipts import CHARGE_MOST, TOKENS_MOST
-
-#: What an adjustment adds to a row of the roll-ups, beside money; each may be negative.
-TOKENS_ADDED = ("prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 
 
 def _now(name: str) -> Column[object]:

@@ -29,13 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from app.storage.columns import CHARGE_MOST, SUMS, TOKENS_MOST
 from app.storage.tables.metadata import METADATA, MOMENT, TEXTS, needed, optional
 
 BRIN_PAGES = 32
-#: More than this is no count of tokens and no charge of one attempt (ten million dollars); such a row is refused,
-#: before it can make the sums of its hour overflow.
-TOKENS_MOST = 10**12
-CHARGE_MOST = 10**16
 
 HOSTINGS = "('self_hosted', 'managed')"
 OUTCOMES = "('complete', 'abandoned', 'broken', 'refused', 'interrupted')"
@@ -69,25 +66,6 @@ def _indexes(table: str) -> list[Index]:
 def _sums() -> list[Column[object]]:
     return [needed(name, BigInteger) for name in SUMS]
 
-
-#: The additive figures of a roll-up, named as in `domain.ledger.report.Sums`; decode time in whole microseconds.
-SUMS = (
-    "requests",
-    "attempts",
-    "complete",
-    "abandoned",
-    "broken",
-    "refused",
-    "interrupted",
-    "prompt_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "estimated_attempts",
-    "charge",
-    "decode_tokens",
-    "decode_us",
-)
 
 RECEIPT = Table(
     "receipt",

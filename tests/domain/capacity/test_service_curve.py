@@ -15,7 +15,6 @@ from app.domain.capacity.service_curve import (
     CurveFit,
     Load,
     ServiceCurve,
-    places,
 )
 
 #: An A100 with a model of 70 B, as published.
@@ -86,32 +85,25 @@ def test_more_load_and_longer_prompts_never_make_it_faster(
     assert now_s >= 0
 
 
-def test_an_engine_that_lets_wait_while_fewer_run_is_full_with_those() -> None:
-    assert places(slots=64) == 64
-    assert places(slots=64, running=40, waiting=0) == 64
-    assert places(slots=64, running=40, waiting=3) == 40
-    assert places(slots=None, running=40, waiting=3) == 40
-    assert places(slots=None, running=40, waiting=0) is None
-    assert places(slots=64, running=0, waiting=3) == 1
-
-
 @given(
     step_ms=st.floats(1, 100),
     per_sequence_ms=st.floats(0.1, 10),
     prefill_per_s=st.floats(50, 50_000),
     overhead_ms=st.floats(0, 500),
+    step_tokens=st.sampled_from([448, STEP_TOKENS, 8192]),
 )
 def test_an_engine_that_follows_the_formula_is_learned_exactly(
-    step_ms: float, per_sequence_ms: float, prefill_per_s: float, overhead_ms: float
+    step_ms: float, per_sequence_ms: float, prefill_per_s: float, overhead_ms: float, step_tokens: int
 ) -> None:
     engine = ServiceCurve(
+        step_tokens=step_tokens,
         step_s=step_ms / 1000,
         step_per_sequence_s=per_sequence_ms / 1000,
         prefill_s_per_token=1 / prefill_per_s,
         overhead_s=overhead_ms / 1000,
         output_tokens=100.0,
     )
-    fit = CurveFit()
+    fit = CurveFit(step_tokens=step_tokens)
     for sequences in (1, 4, 16, 32, 2, 8):
         fit = fit.saw_step(sequences=sequences, step_s=engine.step_with_s(sequences)).saw_output(tokens=100)
     for in_flight, prefill, tokens in ((0, 0, 50), (3, 800, 1000), (9, 0, 4000), (1, 100, 10)):

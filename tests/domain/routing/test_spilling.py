@@ -130,3 +130,20 @@ def test_a_long_prompt_spills_where_a_short_one_does_not(prompt_tokens: int, is_
     one = Contender(a_target(), seen, prompt_tokens=prompt_tokens)
     hold_back_the_slow([one], spill=Spill(predicted_ttft_ms=1500))
     assert (one.filter == "spill") is is_held_back
+
+
+@pytest.mark.parametrize(
+    ("is_idle", "base_ms", "is_held_back"),
+    [
+        (False, 2200.0, True),
+        (True, 2200.0, False),  # learned under a load that is gone: who is never asked is never seen to be fast again
+        (True, 1400.0, True),  # the prompt's own length makes it too slow
+    ],
+)
+def test_an_idle_machine_is_not_left_for_a_time_that_was_learned_under_load(
+    is_idle: bool, base_ms: float, is_held_back: bool
+) -> None:
+    seen = TargetSeen(rate_card=CARD, predicted_ttft_ms=base_ms, prefill_tokens_per_s=1000.0, is_idle=is_idle)
+    one = Contender(a_target(), seen, prompt_tokens=700)
+    hold_back_the_slow([one], spill=Spill(predicted_ttft_ms=1500))
+    assert (one.filter == "spill") is is_held_back

@@ -10,6 +10,7 @@ from app.documents.policy import Engine
 from app.domain.engine import EngineFamily, Lack, OnAbort, Reports, Sooner
 from app.domain.signals import Combine, SignalName
 from app.providers.engines.families import FAMILIES
+from app.worker.scheduler import PROMPT_TOKENS_A_STEP
 
 
 def test_every_engine_that_a_policy_may_name_has_its_family() -> None:
@@ -34,6 +35,10 @@ def test_what_has_to_be_told_has_a_flag_that_tells_it(family: EngineFamily) -> N
     if family.cached_tokens is Reports.IF_TOLD:
         assert family.flags_for(Lack.CACHED_TOKENS)
     assert all(flag.because.endswith(".") for flag in family.flags)
+
+
+def test_the_worker_of_this_product_computes_as_many_prompt_tokens_in_a_step_as_is_said_here() -> None:
+    assert FAMILIES["openvino"].step_tokens == PROMPT_TOKENS_A_STEP
 
 
 def test_no_two_families_have_the_same_marks() -> None:

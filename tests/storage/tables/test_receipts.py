@@ -14,12 +14,13 @@ from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.target import Hosting
 from app.domain.usage import UsageSource
+from app.storage.columns import SUMS
 from app.storage.engine import Database
 from app.storage.ledger_book import PostgresLedgerBook
 from app.storage.receipt_json import encode
 from app.storage.tables import METADATA as EVERY_TABLE
 from app.storage.tables.metadata import METADATA
-from app.storage.tables.receipts import ATTEMPT, HOSTINGS, OUTCOMES, RECEIPT, SUMS, USAGE_SOURCES
+from app.storage.tables.receipts import ATTEMPT, HOSTINGS, OUTCOMES, RECEIPT, USAGE_SOURCES
 from tests.books import said
 from tests.makers import a_receipt, an_attempt
 

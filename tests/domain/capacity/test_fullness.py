@@ -1,0 +1,108 @@
+"""`app.domain.capacity.fullness`: full is who lets nobody in though steps pass, and not who lets wait for a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.capacity.fullness import MEMORY_FULL, STEPS_TO_BELIEVE, Fullness, Poll
+
+
+def _after(polls: Iterable[Poll], fullness: Fullness | None = None) -> Fullness:
+    said = fullness or Fullness()
+    for poll in polls:
+        said = said.after(poll)
+    return said
+
+
+def _full(*, running: int, polls: int = 3, waiting: int = 9, at_step: int = 0) -> list[Poll]:
+    """Polls of an engine that makes ten steps from one to the next and lets nobody in."""
+    return [
+        Poll(running=running, waiting=waiting, tokens=10.0 * running * (at_step + number), begun=100.0)
+        for number in range(polls)
+    ]
+
+
+def test_what_it_says_itself_stands_where_nobody_waits() -> None:
+    for waiting in (0, 3):
+        fullness = _after([Poll(running=40, waiting=waiting)])
+        assert fullness.places(slots=64) == 64
+        assert fullness.places(slots=None) is None
+
+
+def test_who_waits_at_one_poll_alone_only_came_during_a_step() -> None:
+    polls = [Poll(running=1, waiting=number % 2, tokens=50.0 * number, begun=number) for number in range(20)]
+    assert _after(polls).places(slots=None) is None
+
+
+def test_one_that_lets_in_as_many_as_waited_is_not_full_though_somebody_waits_at_every_poll() -> None:
+    polls = [Poll(running=2, waiting=1, tokens=50.0 * number, begun=number) for number in range(20)]
+    assert _after(polls).places(slots=None) is None
+
+
+def test_one_that_runs_more_at_every_poll_is_not_full() -> None:
+    polls = [Poll(running=number, waiting=5, tokens=1_000.0 * number) for number in range(12)]
+    assert _after(polls).places(slots=None) is None
+
+
+def test_a_long_prompt_during_which_no_step_ends_tells_nothing() -> None:
+    assert _after([Poll(running=1, waiting=3, tokens=7.0, begun=5)] * 20).places(slots=None) is None
+
+
+def test_steps_that_let_nobody_in_tell_how_many_it_works_on_at_once() -> None:
+    fullness = _after(_full(running=16))
+    assert fullness.places(slots=None) == 16
+    assert fullness.places(slots=64) == 16
+    assert fullness.places(slots=8) == 8
+
+
+def test_one_that_tells_no_totals_is_believed_after_some_polls() -> None:
+    polls = [Poll(running=16, waiting=2)] * (int(STEPS_TO_BELIEVE) + 1)
+    assert _after(polls[:-1]).places(slots=None) is None
+    assert _after(polls).places(slots=None) == 16
+
+
+def test_places_once_learned_are_known_when_nobody_waits_and_grow_with_what_runs() -> None:
+    fullness = _after(_full(running=15)).after(Poll(running=3, waiting=0, tokens=9_000.0, begun=120.0))
+    assert fullness.places(slots=None) == 15
+    assert fullness.after(Poll(running=16, waiting=0, tokens=9_100.0, begun=121.0)).places(slots=None) == 16
+
+
+def test_a_full_memory_is_believed_at_once_and_teaches_no_places() -> None:
+    full = Poll(running=5, waiting=1, memory_used=MEMORY_FULL)
+    assert _after([full]).places(slots=64) == 5
+    assert _after([full] * 20).full_with is None
+    assert _after([full, Poll(running=5, waiting=0, memory_used=0.5)]).places(slots=None) is None
+
+
+def test_a_gap_between_polls_ends_what_waited() -> None:
+    polls = _full(running=16, polls=2)
+    fullness = Fullness().after(polls[0]).after_a_gap().after(polls[1])
+    assert fullness.places(slots=None) is None
+
+
+def test_one_that_was_started_again_may_have_other_places() -> None:
+    fullness = _after(_full(running=4)).after(Poll(running=0, waiting=0, tokens=0.0, begun=0.0))
+    assert fullness.places(slots=None) is None
+
+
+@given(
+    st.lists(
+        st.builds(
+            Poll,
+            running=st.integers(0, 64),
+            waiting=st.integers(0, 64),
+            tokens=st.none() | st.floats(0, 1e6),
+            begun=st.none() | st.floats(0, 1e6),
+            memory_used=st.none() | st.floats(0, 1),
+        ),
+        max_size=12,
+    ),
+    st.none() | st.integers(1, 64),
+)
+def test_it_never_has_more_places_than_it_says_nor_none_at_all(polls: list[Poll], slots: int | None) -> None:
+    places = _after(polls).places(slots=slots)
+    assert places is None or places >= 1
+    assert slots is None or (places is not None and places <= slots)
