@@ -348,12 +348,23 @@ async def _goes_elsewhere(bed: Bed, name: str, chats: int) -> None:
     assert len(receipts[covered.headers["x-request-id"]].attempts) == 1
 
 
+async def _asked_for(engine: LoadedEngine, path: str) -> None:
+    """Wait until this page was asked for once more."""
+    before = sum(heard.path == path for heard in engine.heard)
+    async with asyncio.timeout(30):
+        while sum(heard.path == path for heard in engine.heard) == before:
+            await asyncio.sleep(POLL_S)
+
+
 async def test_a_model_swapped_under_a_stream_ends_that_stream_well_and_gets_no_other(bed: Bed) -> None:
     engine = bed.engines["hot"]
-    engine.waits_s = 1.0
+    engine.waits_s, engine.tokens = 1.2, 900
     under_way = asyncio.create_task(bed.ask("hot"))
     await _chats(engine, 1)
-    engine.model, engine.tokens = "another", 0  # its counters begin anew, which a poll sees
+    await _asked_for(engine, "/metrics")
+    engine.model, engine.tokens = "another", 0  # its counters begin anew, which the next poll sees
+    await _asked_for(engine, "/v1/models")
+    assert not under_way.done()
     got = await under_way
     assert (got.is_whole, got.text, got.headers["x-breakeven-target"]) == (True, "some words", "hot")
     await _goes_elsewhere(bed, "hot", chats=1)
