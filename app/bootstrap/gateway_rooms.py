@@ -88,8 +88,7 @@ async def open_rooms(
 ) -> AsyncIterator[Rooms]:
     """The rooms for the length of a block. Raises SetupError while Postgres cannot be asked for keys and prices."""
     seams = Seams.of(settings.crash_at)
-    fleet, retries = _fleet(settings, clock, workers), RetryBudget()
-    admission = Admission(most=settings.requests_most)
+    fleet, retries, admission = _fleet(settings, clock, workers), RetryBudget(), Admission(most=settings.requests_most)
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(url, application="breakeven gateway"))
         calling, rates_book = callers(settings, url, database, clock=clock), PostgresRatesBook(database)
@@ -100,7 +99,7 @@ async def open_rooms(
         await _first_look(calling, rates_book, fleet, policy, curves)
         spool = await stack.enter_async_context(_spool(settings, clock))
         client = await stack.enter_async_context(_client(seams))
-        shadows, queues, books = Shadows[Copy](), Queues(), BooksSeen()
+        shadows, queues, books, ledger = Shadows[Copy](), Queues(), BooksSeen(), PostgresLedgerBook(database)
         metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission, queues, books)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
@@ -125,7 +124,6 @@ async def open_rooms(
             make_sure=watch.make_sure,
             closed=lambda: closed(settings, books),
         )
-        ledger = PostgresLedgerBook(database)
         yield Rooms(
             app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics, books, repeats)),
             gateway=gateway,
