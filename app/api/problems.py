@@ -111,7 +111,7 @@ def _spelled(error: BreakevenError) -> Problem:
             return _repeated(error)
         return _limited(error) if isinstance(error, RateLimited) else _rejected(error)
     if isinstance(error, NoTarget):
-        return _refused(error.refusal)
+        return _refused(error.refusal, code=error.code)
     if isinstance(error, TargetFailure):
         return _failed(error)
     if isinstance(error, NoPlace):
@@ -167,7 +167,7 @@ def _repeated(error: RepeatRefused) -> Problem:
     return Problem(status=status, body=body, headers=(original, _NO_RETRY))
 
 
-def _refused(refusal: Refusal) -> Problem:
+def _refused(refusal: Refusal, *, code: str | None) -> Problem:
     filters = {candidate.filter for candidate in refusal.candidates}
     # What the targets say that could serve at all; one without its credential could not have served anything.
     usable = filters - _OPERATORS
@@ -176,7 +176,7 @@ def _refused(refusal: Refusal) -> Problem:
     if usable and usable <= _REQUESTS_OWN:
         return _problem(400, refusal.message, kind=_INVALID, code="unsupported")
     wait_s = _retry_after_s(_turn_s(refusal)) if filters & _PASSING else None
-    problem = _problem(503, refusal.message, kind=_SERVER, code=refusal.reason.value, retry_after_s=wait_s)
+    problem = _problem(503, refusal.message, kind=_SERVER, code=code or refusal.reason.value, retry_after_s=wait_s)
     # A measurement or another model may come at any moment; a data class or a missing rule stays as it is.
     may_change = filters & (_PASSING | {"price", "model"})
     return problem if may_change else replace(problem, headers=(_NO_RETRY,))

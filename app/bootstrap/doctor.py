@@ -11,7 +11,7 @@ from app.bootstrap.policy import read_policy
 from app.bootstrap.postgres import url_in_use
 from app.domain.diagnosis import Diagnosis
 from app.domain.errors import SetupError
-from app.flows.doctor import examine, patients
+from app.flows.doctor import examine, not_examined, patients
 from app.ports import BooksAway
 from app.ports.curves import KeptCurve
 from app.providers.credentials import NamedCredentials
@@ -31,8 +31,12 @@ BOOKS_S = 2.0
 async def examine_targets(
     settings: Settings, *, target: str | None, with_request: bool, progress: Callable[[str], None]
 ) -> list[Diagnosis]:
-    """Examine the policy's self-hosted targets, or the one of this name. Raises SetupError or PolicyInvalid."""
-    wanted = patients(read_policy(settings).policy, target)
+    """Examine the policy's self-hosted targets, or the one of this name; `progress` is told who is left out. Raises
+    SetupError or PolicyInvalid."""
+    policy = read_policy(settings).policy
+    wanted = patients(policy, target)
+    if target is None and (left_out := not_examined(policy)):
+        progress(left_out)
     credentials = NamedCredentials(os.environ, directory=settings.credentials)
     async with contextlib.AsyncExitStack() as stack:
         client = http_client()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 
 from app.documents.compile import Compiled, compile_policy
+from app.domain.routing.policy import Policy
+from app.providers.credentials import NamedCredentials
 from app.providers.engines.families import FAMILIES
 from app.settings import Settings
 from app.storage.price_catalogue import PackagedCatalogue
@@ -20,3 +23,18 @@ def compile_here(files: Mapping[str, str]) -> Compiled:
     """`compile_policy` with the list prices that are installed here and the engines that the product knows. Raises
     PolicyInvalid."""
     return compile_policy(files, catalogue=PackagedCatalogue(), families=FAMILIES)
+
+
+def absent_credentials(policy: Policy, settings: Settings, *, models: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+    """Credentials that are not set in this environment, asked for as a gateway asks for them, by reference: each with
+    the targets that need it, of those that rules of these models use or copy to."""
+    credentials = NamedCredentials(os.environ, directory=settings.credentials)
+    rules = [rule for model in sorted(models) for rule in policy.routes[model].rules]
+    names = {name for rule in rules for name in rule.use}
+    names |= {rule.shadow.target for rule in rules if rule.shadow is not None}
+    needed: dict[str, tuple[str, ...]] = {}
+    for name in sorted(names):
+        reference = policy.targets[name].credential
+        if reference is not None and not credentials.is_present(reference):
+            needed[reference] = (*needed.get(reference, ()), name)
+    return needed

@@ -21,7 +21,9 @@ from app.ports.alerts import AlertKept
 from app.settings import read_settings
 
 app = typer.Typer(
-    no_args_is_help=True, help="See budgets: what is spent, what is held, when they end; and their alerts."
+    add_completion=False,
+    no_args_is_help=True,
+    help="See budgets: what is spent, what is held, when they end; and their alerts.",
 )
 
 _HEAD = ("budget", "of", "every", "mode", "ends", "used up", "amount USD", "spent", "held", "lost", "left", "used %")

@@ -14,7 +14,7 @@ from app.domain.pricing.self_host import MeasuredRates
 from app.domain.target import Hosting
 from app.settings import Settings, read_settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(help="Measure how fast a self-hosted target is, and so what its tokens cost.")
@@ -37,8 +37,8 @@ def calibrate(
 def told(rates: MeasuredRates) -> str:
     """The measurement in one line."""
     return (
-        f"{rates.target}: prefill {rates.prefill_tokens_per_s} tokens/s, decode {rates.decode_tokens_per_s} tokens/s, "
-        f"{rates.concurrency} requests at once, {rates.model} on {rates.engine_version}"
+        f"{rates.target}: prefill {rates.prefill_tokens_per_s:f} tokens/s, decode {rates.decode_tokens_per_s:f} "
+        f"tokens/s, {rates.concurrency} requests at once, {rates.model} on {rates.engine_version}"
     )
 
 
@@ -48,8 +48,8 @@ def rates_view(rates: MeasuredRates) -> dict[str, object]:
         "target": rates.target,
         "model": rates.model,
         "engine_version": rates.engine_version,
-        "prefill_tokens_per_s": str(rates.prefill_tokens_per_s),
-        "decode_tokens_per_s": str(rates.decode_tokens_per_s),
+        "prefill_tokens_per_s": f"{rates.prefill_tokens_per_s:f}",
+        "decode_tokens_per_s": f"{rates.decode_tokens_per_s:f}",
         "concurrency": rates.concurrency,
         "measured_at_s": rates.measured_at_s,
     }

@@ -18,7 +18,9 @@ from app.settings import Settings, read_settings
 from app.storage.embedded import EmbeddedPostgres, status
 from app.storage.embedded_errors import EmbeddedError
 
-app = typer.Typer(no_args_is_help=True, help="Look after the database: start, stop, migrate, url, status.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Look after the database: start, stop, migrate, url, status."
+)
 
 
 @app.command(help="Start the embedded PostgreSQL and leave it running.")

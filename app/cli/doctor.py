@@ -14,13 +14,14 @@ from app.bootstrap import examine_targets, learned_curves
 from app.cli.output import AsJson, console, note, write_json
 from app.domain.capacity.learned import identity_of
 from app.domain.diagnosis import Check, Diagnosis, Grade
-from app.domain.engine import EngineReading
+from app.domain.engine import EngineReading, Health
+from app.domain.figures import in_digits
 from app.domain.signals import Absent, SignalName
 from app.domain.target import Target
 from app.ports.curves import KeptCurve
 from app.settings import read_settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _STYLES: Final = {Grade.OK: "green", Grade.NOTE: "yellow", Grade.ACT: "bold red"}
 
@@ -44,7 +45,9 @@ def doctor(
         for each in found:
             out.print(Text(heading(each), style="bold"))
             out.print(checks_table(each.checks))
-            out.print(Text("\n".join((*signal_lines(each.reading), learned_line(learned[each.target.name])))))
+            lines = [*signal_lines(each.reading), *learned_lines(each.reading, learned[each.target.name])]
+            if lines:
+                out.print(Text("\n".join(lines)))
             out.print()
     if any(each.must_act for each in found):
         raise typer.Exit(1)
@@ -74,11 +77,13 @@ def checks_table(checks: tuple[Check, ...]) -> Table:
 
 
 def signal_lines(reading: EngineReading) -> Iterator[str]:
-    """Every signal with its number, or why there is none."""
+    """Every signal with its number, or why there is none; of an engine that does not answer, none at all."""
+    if reading.health is Health.AWAY:
+        return
     signals = reading.signals
     for name in SignalName:
         if name in signals.numbers:
-            yield f"  {name.value:<20} {signals.numbers[name]:.10g}"
+            yield f"  {name.value:<20} {in_digits(signals.numbers[name], significant=10)}"
         elif signals.missing.get(name) is not Absent.NOT_OFFERED:
             yield f"  {name.value:<20} missing: {signals.missing.get(name, Absent.NEVER_READ).value}"
     never = [name.value for name in SignalName if signals.missing.get(name) is Absent.NOT_OFFERED]
@@ -86,16 +91,20 @@ def signal_lines(reading: EngineReading) -> Iterator[str]:
         yield f"  not told by engines of this family: {', '.join(never)}"
 
 
-def learned_line(kept: KeptCurve | None) -> str:
-    """How fast gateways have found it to be."""
+def learned_lines(reading: EngineReading, kept: KeptCurve | None) -> Iterator[str]:
+    """How fast gateways have found it to be; that nothing is kept of one that does not answer is no news."""
     known = learned_view(kept)
     if kept is None or known is None:
-        return "  learned              nothing is kept: no gateway has timed its answers lately, or Postgres is away"
-    return (
-        f"  learned              a step of n takes {known['step_ms']:.4g} + {known['step_per_sequence_ms']:.4g} n ms; "
-        f"a first token {known['overhead_ms']:.4g} ms and {known['prefill_ms_per_token']:.3g} ms a prompt token more; "
-        f"answers of {known['output_tokens']:.3g} tokens; "
-        f"from {known['answers']:.3g} answers, kept {_ago(kept.age_s)} ago"
+        if reading.health is not Health.AWAY:
+            yield "  learned              nothing is kept: no gateway has timed its answers lately, or Postgres is away"
+        return
+    step_ms, more_ms = in_digits(known["step_ms"]), in_digits(known["step_per_sequence_ms"])
+    first_ms, prefill_ms = in_digits(known["overhead_ms"]), in_digits(known["prefill_ms_per_token"], significant=3)
+    tokens, answers = (in_digits(known[name], significant=3) for name in ("output_tokens", "answers"))
+    yield (
+        f"  learned              a step of n takes {step_ms} + {more_ms} n ms; a first token {first_ms} ms and "
+        f"{prefill_ms} ms a prompt token more; answers of {tokens} tokens; from {answers} answers, kept "
+        f"{_ago(kept.age_s)} ago"
     )
 
 

@@ -29,7 +29,7 @@ from app.flows.keys import (
 from app.flows.teams import read_limits
 from app.ports import KeyRecord
 
-app = typer.Typer(no_args_is_help=True, help="Make, list, rotate, limit and revoke virtual keys.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, list, rotate, limit and revoke virtual keys.")
 
 _FROM_NOW = re.compile(r"([1-9]\d{0,4})([dh])", re.ASCII)
 _MICROSECONDS = 1_000_000

@@ -14,7 +14,11 @@ from app.domain.ledger.month import ClosedMonth, Month, MonthsSeen
 from app.domain.money import Nanodollars, shown
 from app.flows.month_close import MonthClosed, MonthVerified, close_month, verify_months
 
-app = typer.Typer(no_args_is_help=True, help="Close months of the ledger, and prove that closed ones never changed.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Close months of the ledger, and prove that closed ones never changed.",
+)
 
 _SHORT = 16
 

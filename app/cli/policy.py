@@ -29,7 +29,12 @@ COMMANDS: Final[Commands] = {
     "schema": ("app.cli.policy_schema", "schema", "The JSON Schema of a policy file, for editors."),
 }
 
-app = typer.Typer(cls=group_of(COMMANDS), no_args_is_help=True, help="Check the policy files, and all around them.")
+app = typer.Typer(
+    add_completion=False,
+    cls=group_of(COMMANDS),
+    no_args_is_help=True,
+    help="Check the policy files, and all around them.",
+)
 
 
 class Format(StrEnum):

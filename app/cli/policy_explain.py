@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,11 +12,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from app.bootstrap.policy import read_policy
+from app.bootstrap.policy import absent_credentials, read_policy
 from app.cli.books import in_office
 from app.cli.output import AsJson, note, write_json, write_labelled
 from app.domain.caller import Caller
 from app.domain.errors import BadRequest, PolicyInvalid
+from app.domain.figures import in_digits
 from app.domain.findings import finding_view
 from app.domain.routing.facts import Endpoint, RequestFacts
 from app.domain.routing.policy import Policy
@@ -105,6 +106,7 @@ def _explain_nobodys(facts: RequestFacts, directory: Path | None, *, at: datetim
     policy = valid_policy(directory, as_json=as_json)
     moment = datetime.now(UTC) if at is None else at.replace(tzinfo=policy.timezone)
     view = dry_run_view(dry_run(policy, facts, at=moment))
+    view["notes"] = credential_notes(policy, models={facts.model})
     if as_json:
         write_json(view)
     else:
@@ -119,7 +121,7 @@ def _past_lines(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "replay", str(view["replay"]["says"])
     differences = view["replay"]["differences"]
     for one in differences[:_DIFFERENCES_SHOWN]:
-        yield "", f"{one['path']}: it was {one['then']!r}, and comes out as {one['now']!r}"
+        yield "", f"{one['path']}: it was {_value(one['then'])}, and comes out as {_value(one['now'])}"
     if len(differences) > _DIFFERENCES_SHOWN:
         yield "", f"and {len(differences) - _DIFFERENCES_SHOWN} more: --json names them all"
     for finding in view["replay"]["findings"]:
@@ -129,6 +131,10 @@ def _past_lines(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
+def _value(value: object) -> str:
+    return in_digits(value, significant=None) if isinstance(value, float) else repr(value)
+
+
 def _dry_lines(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield (
         "dry run",
@@ -136,6 +142,7 @@ def _dry_lines(view: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "policy", str(view["policy"])
     yield from _labelled("why", view["decision"]["sentences"])
+    yield from _labelled("note", view["notes"])
 
 
 def _labelled(label: str, sentences: Iterable[object]) -> Iterator[tuple[str, str]]:
@@ -167,3 +174,15 @@ def valid_policy(directory: Path | None, *, as_json: bool) -> Policy:
                 print(finding)
             note("the files are no valid policy: mend them first")
         raise typer.Exit(1) from fault
+
+
+def credential_notes(policy: Policy, *, models: Collection[str]) -> list[str]:
+    """That credentials were taken for present, with those that are not set here; empty: all that are needed are."""
+    absent = absent_credentials(policy, read_settings(), models=models)
+    if not absent:
+        return []
+    named = [f"{reference.removeprefix('env:')} ({', '.join(targets)})" for reference, targets in absent.items()]
+    verb = "is" if len(named) == 1 else "are"
+    return [
+        f"credentials are taken for present; {', '.join(named)} {verb} not set here: without it a target is left out"
+    ]

@@ -205,7 +205,8 @@ def _write_ways(ways: Sequence[Mapping[str, Any]], moves: Sequence[Mapping[str, 
     write_table(head=("from", "to", "requests"), rows=rows, words=2)
     print("the newest of them:")
     for move in moves[:_IDS_SHOWN]:
-        rules = f'rule "{move["rule_from"] or "none"}" → "{move["rule_to"] or "none"}"'
-        print(f"  {move['id']}  {move['model']}: {move['from']} → {move['to']}, {rules}")
+        before, after = move["rule_from"], move["rule_to"]
+        rules = "" if before == after else f', rule "{before or "none"}" → "{after or "none"}"'
+        print(f"  {move['id']}  {move['model']}: {move['from']} → {move['to']}{rules}")
     if len(moves) > _IDS_SHOWN:
         print(f"  and {len(moves) - _IDS_SHOWN:,} more: --json names them all")

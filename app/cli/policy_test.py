@@ -104,6 +104,12 @@ def _write_verdicts(verdicts: Sequence[Verdict]) -> None:
             print(f"{verdict.scenario.file}:{verdict.scenario.line}: {verdict.scenario.name}: {difference}")
     failed = sum(not verdict.passed for verdict in verdicts)
     print(f"{len(verdicts)} scenarios, {failed} failed")
+    if failed:
+        files = sorted({verdict.scenario.file for verdict in verdicts if not verdict.passed})
+        note(
+            "scenarios are tests of the rules, and the policy does not go live while one fails: mend the rules, or "
+            f"where the edit means it so, what they expect in {', '.join(files)} (policies/README.md, `scenarios`)"
+        )
 
 
 def _outcome(verdict: Verdict) -> str:

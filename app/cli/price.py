@@ -25,7 +25,11 @@ from app.storage.price_catalogue import PackagedCatalogue
 from app.storage.rate_card_json import list_as_json
 from app.system import SystemClock
 
-app = typer.Typer(no_args_is_help=True, help="List prices: the catalogue, what was ever in force, and who disagrees.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="List prices: the catalogue, what was ever in force, and who disagrees.",
+)
 
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _KINDS = ("prompt", "cached_prompt", "output", "cache_write", "cache_write_1h", "reasoning", "audio_prompt")

@@ -53,7 +53,8 @@ def _route(view: View) -> str:
     stream = ", streamed" if view["stream"] else ""
     target = f"{view['target']} ({_words(view['hosting'])})" if view["target"] else "no target"
     rule = f' by rule "{view["rule"]}"' if view["rule"] else ""
-    return f"{view['model']} → {target}{rule}: {view['outcome']}, status {view['status']}, {view['endpoint']}{stream}"
+    status = "–" if view["status"] is None else view["status"]
+    return f"{view['model']} → {target}{rule}: {view['outcome']}, status {status}, {view['endpoint']}{stream}"
 
 
 def _corrections(view: View) -> Iterator[tuple[str, str]]:

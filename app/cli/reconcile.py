@@ -46,7 +46,9 @@ _SAID = {
     Cause.UNEXPLAINED: "the export does not say enough to tell",
 }
 
-app = typer.Typer(no_args_is_help=True, help="Hold the books against what others say that they bill.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Hold the books against what others say that they bill."
+)
 
 
 @app.callback()

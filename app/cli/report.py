@@ -16,7 +16,7 @@ from app.domain.ledger.report import CostReport
 from app.flows.report_rows import as_plain, csv_text, hosting_table, table
 from app.flows.reports import cost_report, query_of
 
-app = typer.Typer(no_args_is_help=True, help="Sum up the ledger.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Sum up the ledger.")
 
 
 class Format(StrEnum):

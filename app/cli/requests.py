@@ -20,7 +20,9 @@ from app.domain.money import shown
 from app.domain.usage import USAGE_SUSPECT
 from app.flows.corrected_receipts import corrected_views
 
-app = typer.Typer(no_args_is_help=True, help="See single requests: where they went, why, and what they cost.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="See single requests: where they went, why, and what they cost."
+)
 
 FOLLOW_EVERY_S = 1.0
 MOST_AT_ONCE = 500
@@ -42,7 +44,7 @@ _SUSPECT_HEAD = (
 _SUSPECT_WORDS = 6
 
 
-@app.command(help="The newest requests, oldest of them first.")
+@app.command(help="The newest requests, oldest of them first, each with its id: the x-request-id of its answer.")
 def tail(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=MOST_AT_ONCE, help="How many.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay, and show new ones as they come.")] = False,
@@ -59,7 +61,12 @@ def tail(
 
 @app.command(help="One request in full: route, reasons, tokens, times, charge.")
 def show(
-    request_id: Annotated[str, typer.Argument(metavar="ID", help="The x-request-id of the answer.")],
+    request_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="The request's id: the header x-request-id of its answer, or `id` in `tail`."
+        ),
+    ],
     json: AsJson = False,
 ) -> None:
     async def read(rooms: Office) -> dict[str, object] | None:
@@ -79,7 +86,10 @@ def show(
         write_labelled(receipt_table(view))
 
 
-@app.command(help="Requests whose usage cannot be true: clamped, flagged, and to be checked with whoever reported it.")
+@app.command(
+    help="Requests whose usage cannot be true: clamped, flagged, and to be checked with whoever reported it. The id of "
+    "the request is what stands before the / of an attempt."
+)
 def suspicious(
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, max=MOST_AT_ONCE, help="How many, the newest first.")

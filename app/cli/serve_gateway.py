@@ -10,7 +10,7 @@ from app.bootstrap import serve_gateway
 from app.cli.signals import end_on_sigterm
 from app.settings import read_settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(help="Serve the data plane, the OpenAI-style endpoint, until stopped.")

@@ -13,7 +13,7 @@ from app.settings import read_settings
 from app.worker.main import run
 from app.worker.options import SMALL_MODEL, WorkerOptions
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Engine(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,13 +11,14 @@ import typer
 
 from app.cli.books import in_office
 from app.cli.output import AsJson, counted, note, write_json, write_table
-from app.cli.policy_explain import valid_policy
+from app.cli.policy_explain import credential_notes, valid_policy
 from app.cli.simulate_view import simulated_view
 from app.documents.speeds import A_CURVE, A_PACE, read_curves, read_paces
 from app.documents.trace import Asking, Trace, read_trace
 from app.domain.budget import Mode
 from app.domain.errors import BadRequest
-from app.domain.money import shown
+from app.domain.figures import in_digits
+from app.domain.money import from_dollars, shown
 from app.domain.replay.arrival import hurried
 from app.domain.replay.speed import EngineSpeed, Pace
 from app.domain.replay.tally import Line, Slice, Times
@@ -26,13 +28,21 @@ from app.flows.past_arrivals import past_arrivals
 from app.flows.simulate import Simulated, Simulation, simulate
 from app.system import SystemClock
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _PROGRESS_EVERY_S: Final = 2.0
 _BAR: Final = 20
 _HEAD: Final = (
     *("target", "requests", "share %", "TTFT p50 s", "p90 s", "p99 s", "in time %", "TPOT p50 ms", "predicted off s"),
     *("on average s", "prompt tokens", "output tokens", "charge USD", "marginal USD"),
+)
+_LEGEND: Final = (
+    "TTFT: seconds to the first token; within p50, p90, p99 half, 90 % and 99 % of the requests had theirs",
+    "in time: the part of the first tokens that came within --objective-ms; TPOT: milliseconds for each further token",
+    "predicted off: how far the gateway's prediction of a first token was from what came, in the median",
+    "on average: the same with its sign, + where it was predicted too late",
+    "charge: as receipts would have it; marginal: with own machines at what one more request costs them",
+    "–: too few to tell, or nothing to tell it from",
 )
 
 
@@ -86,12 +96,14 @@ def simulate_trace(
         ),
         progress=_progress(len(arrivals)),
     )
+    notes = list(_notes(simulated, policy=compiled, read=read))
     if json:
         view = simulated_view(simulated, policy=compiled, began_us=read.began_us, speed=speed, slices=slices)
-        write_json({**view, "left_out": read.left_out})
+        write_json({**view, "left_out": read.left_out, "notes": notes})
     else:
         _write(simulated, policy=compiled, speed=speed, slices=slices)
-    _write_notes(simulated, policy=compiled, read=read)
+    for each in notes:
+        note(each)
 
 
 def _read(path: Path, *, asking: Asking, most: int | None) -> Trace:
@@ -125,7 +137,7 @@ def _write(simulated: Simulated, *, policy: Policy, speed: float, slices: int) -
     tally = simulated.tally
     total, managed = tally.total(), tally.of(Hosting.MANAGED)
     print(f"policy {policy.digest}: {counted(tally.requests, 'request')} in {_clock(simulated.lasted_s)}", end="")
-    print(f", at {speed:g} times their rate" if speed != 1 else "")
+    print(f", at {in_digits(speed, significant=6)} times their rate" if speed != 1 else "")
     for line in _speed_lines(simulated):
         print(line)
     print()
@@ -135,6 +147,8 @@ def _write(simulated: Simulated, *, policy: Policy, speed: float, slices: int) -
         rows=[(name, *_figures(line)) for name, line in tally.lines().items()],
         total=("total", *_figures(total)),
     )
+    for line in _LEGEND:
+        print(f"  {line}")
     print()
     print(
         f"to managed targets: {managed.requests:,} ({100 * managed.share:.1f} %), of which spilled by prediction: "
@@ -167,21 +181,26 @@ def _speed_lines(simulated: Simulated) -> Iterator[str]:
 
 def _speed_words(speed: EngineSpeed) -> str:
     kv = "" if speed.kv_tokens is None else f", {speed.kv_tokens:,} tokens of KV cache"
+    prefill = Decimal(in_digits(speed.prefill_tokens_per_s, significant=6))
     return (
-        f"a step takes {1000 * speed.step_s:g} ms and {1000 * speed.step_per_sequence_s:g} ms for each sequence, "
-        f"{speed.prefill_tokens_per_s:,g} prompt tokens/s, {counted(speed.sequences_most, 'sequence')} at once{kv}"
+        f"a step takes {_ms(speed.step_s)} ms and {_ms(speed.step_per_sequence_s)} ms for each sequence, {prefill:,f} "
+        f"prompt tokens/s, {counted(speed.sequences_most, 'sequence')} at once{kv}"
     )
 
 
 def _pace_words(pace: Pace) -> str:
-    return f"first token after {1000 * pace.ttft_s:g} ms, {1000 * pace.tpot_s:g} ms for each further one"
+    return f"first token after {_ms(pace.ttft_s)} ms, {_ms(pace.tpot_s)} ms for each further one"
+
+
+def _ms(seconds: float) -> str:
+    return in_digits(1000 * seconds, significant=6)
 
 
 def _machine_lines(simulated: Simulated, policy: Policy) -> Iterator[str]:
     for name in simulated.speeds:
         if (usd_per_hour := policy.usd_per_hour(policy.targets[name])) is not None:
             usd = float(usd_per_hour) * simulated.lasted_s / 3600
-            yield f"machine of {name}: {usd:.2f} USD at {usd_per_hour} USD an hour, busy or idle"
+            yield f"machine of {name}: {usd:.2f} USD at {shown(from_dollars(usd_per_hour))} USD an hour, busy or idle"
 
 
 def _figures(line: Line) -> Sequence[str]:
@@ -231,25 +250,27 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}"
 
 
-def _write_notes(simulated: Simulated, *, policy: Policy, read: Trace) -> None:
+def _notes(simulated: Simulated, *, policy: Policy, read: Trace) -> Iterator[str]:
+    """What was left out or assumed, a sentence each."""
     tally = simulated.tally
     if read.left_out:
-        note(f"left out, as no output token is known of them: {counted(read.left_out, 'request')}")
+        yield f"left out, as no output token is known of them: {counted(read.left_out, 'request')}"
     if read.ignored:
-        note(f"columns that are not used: {', '.join(read.ignored)[:400]}")
+        yield f"columns that are not used: {', '.join(read.ignored)[:400]}"
     for name in simulated.priced_by_speed:
-        note(f"{name} has no price in the policy: its tokens are priced by its curve and its machine's price per hour")
+        yield f"{name} has no price in the policy: its tokens are priced by its curve and its machine's price per hour"
     for name in simulated.waiting_rules:
-        note(
+        yield (
             f"rule {name} has `wait: true`, which is not simulated: here full targets get all that come and queue in "
             "their engines, in the order of coming; a gateway would let teams take turns, and give up after queue_s"
         )
     if too_late := tally.total().too_late:
-        note(
+        yield (
             f"{counted(too_late, 'first token')} came later than timeouts.first_token_s, where a gateway would have "
             "given up and asked the next target: here they wait on"
         )
     if any(budget.mode is not Mode.WATCH for budget in policy.budgets.values()):
-        note("budgets begin unspent; their steps and conditions count, but nobody is refused for want of money")
+        yield "budgets begin unspent; their steps and conditions count, but nobody is refused for want of money"
     if any(rule.shadow is not None for route in policy.routes.values() for rule in route.rules):
-        note("copies for shadows are not simulated")
+        yield "copies for shadows are not simulated"
+    yield from credential_notes(policy, models={arrival.facts.model for arrival in read.arrivals})

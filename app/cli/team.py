@@ -10,11 +10,11 @@ import typer
 from app.bootstrap import Office
 from app.cli.books import in_office
 from app.cli.limits import RequestsPerMinute, TokensPerMinute, limits_text, limits_view
-from app.cli.output import AsJson, write_json, write_table
+from app.cli.output import AsJson, note, write_json, write_table
 from app.flows.teams import create_team, limit_team, list_teams, read_limits, team_view
 from app.ports.keys import Team
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and limit teams.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, list and limit teams.")
 
 TeamName = Annotated[str, typer.Argument(metavar="NAME", help="The team's name.")]
 
@@ -39,10 +39,10 @@ def create(
         print(f"team {team.name} is made, paid for by {team.cost_centre}: {limits_text(team.limits)}")
 
 
-@app.command("list", help="Every team, by name.")
+@app.command("list", help="Every team, by name; also those that only keys name.")
 def list_all(json: AsJson = False) -> None:
     async def read(rooms: Office) -> Sequence[Team]:
-        return await list_teams(rooms.teams)
+        return await list_teams(rooms.teams, rooms.keys)
 
     teams = in_office(read)
     if json:
@@ -52,6 +52,8 @@ def list_all(json: AsJson = False) -> None:
     write_table(
         head=head, rows=[(team.name, team.cost_centre, limits_text(team.limits)) for team in teams], words=len(head)
     )
+    if of_keys := [team.name for team in teams if not team.is_made]:
+        note(f"named by keys alone: {', '.join(of_keys)}. `breakeven team create` makes a team, which can have limits")
 
 
 @app.command(help="Set what all keys of a team together may ask for in a minute; what is left out has no limit.")

@@ -26,7 +26,7 @@ from app.cli.up_worker import local_worker
 from app.settings import read_settings
 from app.system import SystemClock
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(help="Start everything on this machine, show one real request, stay up.")

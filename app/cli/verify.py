@@ -13,7 +13,7 @@ from app.domain.ledger.invariants import SAID, Checked
 from app.flows.policy_archive import NotValid, Word, compiled_policy
 from app.flows.verify import verified
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(help="Check what must always hold of the books.")

@@ -18,7 +18,8 @@ def teams_router(rooms: ConsoleRooms, operator: OperatorOnly) -> APIRouter:
 
     @router.get("/teams", dependencies=[Depends(operator)])
     async def listed() -> Response:
-        return JSONResponse({"teams": [team_view(team) for team in await list_teams(rooms.teams)]})
+        teams = await list_teams(rooms.teams, rooms.keys)
+        return JSONResponse({"teams": [team_view(team) for team in teams]})
 
     @router.post("/teams", dependencies=[Depends(operator)])
     async def created(request: Request) -> Response:

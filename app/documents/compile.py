@@ -83,7 +83,10 @@ def finding_of(verdict: Verdict) -> Finding:
         severity=Severity.ERROR,
         code="scenario",
         message=f'the scenario "{scenario.name}" fails: {"; ".join(verdict.differences)}',
-        mend="mend the rules, or what the scenario expects of them",
+        mend=(
+            "scenarios are tests of the rules: mend the rules, or where the edit means it so, what this one expects in "
+            f"{scenario.file}; `breakeven policy test` runs them all"
+        ),
     )
 
 

@@ -50,7 +50,9 @@ def _machines(gathered: Gathered) -> Iterator[Finding]:
 
 def _marginal(placed: Placed[WrittenMachinePrice], price: WrittenMachinePrice) -> Iterator[Finding]:
     if price.marginal_usd_per_hour > price.usd_per_hour:
-        message = f"the marginal {price.marginal_usd_per_hour} USD are over the {price.usd_per_hour} of the whole hour"
+        message = (
+            f"the marginal {price.marginal_usd_per_hour:f} USD are over the {price.usd_per_hour:f} of the whole hour"
+        )
         mend = "write what of `usd_per_hour` the machine costs only while it works"
         yield placed.finding("range", message, below=("marginal_usd_per_hour",), mend=mend)
 
@@ -93,7 +95,7 @@ def _too_dear(
         tokens_per_s: Decimal = getattr(written.measured, key)
         usd_per_million = usd_per_hour * 1_000_000 / (3600 * tokens_per_s)
         if usd_per_million > MOST_USD_PER_MILLION:
-            message = f"{tokens_per_s} tokens per second make a million tokens cost over {MOST_USD_PER_MILLION:,} USD"
+            message = f"{tokens_per_s:f} tokens per second make a million tokens cost over {MOST_USD_PER_MILLION:,} USD"
             mend = "give the speed with many requests at once"
             yield rates.finding("range", message, below=("measured", key), mend=mend)
 

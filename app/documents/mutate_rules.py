@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+from app.domain.figures import in_digits
 from app.domain.money import Nanodollars, shown
 from app.domain.routing.policy import Preference, Rule, Shadow, Spill
 
@@ -68,8 +69,9 @@ def _spill(rule: Rule) -> Iterator[tuple[str, Rule]]:
         return
     ms, cap = spill.predicted_ttft_ms, spill.most_per_hour
     if ms is not None:
-        yield f"`spill.predicted_ttft_ms` became {ms * 2:g}", _spilling(rule, predicted_ttft_ms=ms * 2, cap=cap)
-        yield f"`spill.predicted_ttft_ms` became {ms / 2:g}", _spilling(rule, predicted_ttft_ms=ms / 2, cap=cap)
+        for other_ms in (ms * 2, ms / 2):
+            changed = _spilling(rule, predicted_ttft_ms=other_ms, cap=cap)
+            yield f"`spill.predicted_ttft_ms` became {in_digits(other_ms, significant=6)}", changed
         yield "`spill.predicted_ttft_ms` is removed", _spilling(rule, predicted_ttft_ms=None, cap=cap)
     if cap is not None:
         for amount in (Nanodollars(cap * 2), Nanodollars(cap // 2)):
@@ -90,4 +92,4 @@ def _shadow(rule: Rule) -> Iterator[tuple[str, Rule]]:
     shares = {min(shadow.share_ppm * 2, _MILLION), shadow.share_ppm // 2} - {shadow.share_ppm}
     for share in sorted(shares):
         changed = Shadow(target=shadow.target, share_ppm=share, most_per_day=shadow.most_per_day)
-        yield f"`shadow.share` became {share / _MILLION:g}", replace(rule, shadow=changed)
+        yield f"`shadow.share` became {in_digits(share / _MILLION, significant=6)}", replace(rule, shadow=changed)

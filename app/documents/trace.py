@@ -49,6 +49,8 @@ _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]+")
 _SECONDS_MOST: Final = 1e10
 #: No context of today is longer.
 _TOKENS_MOST: Final = 100_000_000
+#: Mistakes that are told; more are counted.
+MISTAKES_TOLD: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,40 +81,98 @@ class _Row:
     cells: Mapping[str, Any]
 
 
+class _Mistakes:
+    """What is wrong with a file, line by line: the first are kept in words, the others counted."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+        self._more = 0
+
+    def add(self, fault: BadRequest) -> None:
+        if len(self._told) < MISTAKES_TOLD:
+            self._told.append(str(fault))
+        else:
+            self._more += 1
+
+    def refuse(self) -> None:
+        """Raises BadRequest with all of them, where there is one."""
+        if self._told:
+            more = [f"and {self._more:,} more"] if self._more else []
+            raise BadRequest("\n".join((*self._told, *more)), param="trace")
+
+
 def read_trace(name: str, lines: Iterable[str], *, asking: Asking, most: int | None = None) -> Trace:
     """The first `most` requests of the file `name`; its lines with their ends, without a byte order mark.
 
     Raises BadRequest, with file and line, for whatever cannot be read or cannot be: a column that is missing, a number
-    below zero, requests that are not in the order of time, a request that names no model where `asking` does not.
+    below zero, requests that are not in the order of time, a request that names no model where `asking` does not. The
+    first ten mistakes are told, a line each, and how many more there are; what makes the rest of the file unreadable
+    ends it.
     """
     ignored: list[str] = []
     arrivals: list[Arrival] = []
+    mistakes, clock = _Mistakes(), _Clock()
     left_out = 0
-    began_us = previous_us = 0
-    for number, row in enumerate(islice(_rows(name, lines, ignored), most)):
-        at_us = _moment_us(row)
-        if number == 0:
-            began_us = previous_us = at_us
-        if at_us < previous_us:
-            raise _wrong(row, "its time is before that of the request above it: sort the file by time")
-        previous_us = at_us
-        prompt, output = _tokens(row, "prompt", least=1), _tokens(row, "output", least=0)
-        if output == 0:
-            left_out += 1
-            continue
-        at_s = (at_us - began_us) / 1e6
-        facts = _facts(row, number=number, prompt_tokens=prompt, asking=asking)
-        arrivals.append(Arrival(at_s=at_s, facts=facts, prompt_tokens=prompt, output_tokens=output))
+    try:
+        for number, row in enumerate(islice(_rows(name, lines, ignored), most)):
+            arrival = _arrival(row, clock, number=number, asking=asking)
+            if isinstance(arrival, BadRequest):
+                mistakes.add(arrival)
+            elif arrival is None:
+                left_out += 1
+            else:
+                arrivals.append(arrival)
+    except BadRequest as fault:
+        mistakes.add(fault)
+    mistakes.refuse()
     if not arrivals:
         told = f"none of its {left_out} requests has an output token" if left_out else "it holds no request"
         raise BadRequest(f"{name}: {told}: there is nothing to replay", param="trace")
-    return Trace(arrivals=arrivals, began_us=began_us, left_out=left_out, ignored=tuple(ignored))
+    return Trace(arrivals=arrivals, began_us=clock.began_us, left_out=left_out, ignored=tuple(ignored))
+
+
+def _arrival(row: _Row | BadRequest, clock: _Clock, *, number: int, asking: Asking) -> Arrival | BadRequest | None:
+    """The request of a row; or what is wrong with the row; None: it got no output token. Raises BadRequest for what is
+    wrong with all rows alike."""
+    if isinstance(row, BadRequest):
+        return row
+    if asking.model is None and "model" not in row.cells:
+        raise _wrong(row, _NO_MODEL)
+    try:
+        at_s = clock.at_s(row)
+        prompt, output = _tokens(row, "prompt", least=1), _tokens(row, "output", least=0)
+        if output == 0:
+            return None
+        facts = _facts(row, number=number, prompt_tokens=prompt, asking=asking)
+    except BadRequest as fault:
+        return fault
+    return Arrival(at_s=at_s, facts=facts, prompt_tokens=prompt, output_tokens=output)
+
+
+class _Clock:
+    """The time of the trace, which only goes on."""
+
+    def __init__(self) -> None:
+        #: The first request's time, in Unix microseconds.
+        self.began_us = 0
+        self._previous_us: int | None = None
+
+    def at_s(self, row: _Row) -> float:
+        """Seconds since the first request. Raises BadRequest for one that goes back."""
+        at_us = _moment_us(row)
+        before_us, self._previous_us = self._previous_us, at_us
+        if before_us is None:
+            self.began_us = at_us
+        elif at_us < before_us:
+            raise _wrong(row, "its time is before that of the request above it: sort the file by time")
+        return (at_us - self.began_us) / 1e6
 
 
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rows(name: str, lines: Iterable[str], ignored: list[str]) -> Iterator[_Row]:
+def _rows(name: str, lines: Iterable[str], ignored: list[str]) -> Iterator[_Row | BadRequest]:
+    """Each row, or why it is none. Raises BadRequest where nothing can be read any more."""
     text = enumerate(lines, 1)
     for number, line in text:
         if line.strip():
@@ -122,7 +182,7 @@ def _rows(name: str, lines: Iterable[str], ignored: list[str]) -> Iterator[_Row]
     raise BadRequest(f"{name}: the file is empty; understood is {UNDERSTOOD}", param="trace")
 
 
-def _csv_rows(name: str, lines: Iterator[tuple[int, str]], ignored: list[str]) -> Iterator[_Row]:
+def _csv_rows(name: str, lines: Iterator[tuple[int, str]], ignored: list[str]) -> Iterator[_Row | BadRequest]:
     begin, first = next(lines)
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(chain([first], (line for _, line in lines)), delimiter=delimiter, strict=True)
@@ -134,9 +194,10 @@ def _csv_rows(name: str, lines: Iterator[tuple[int, str]], ignored: list[str]) -
                 continue
             place = f"{name}:{begin - 1 + reader.line_num}"
             if len(cells) != len(head):
-                raise BadRequest(
+                yield BadRequest(
                     f"{place}: {len(cells)} cells under {len(head)} columns: is the line whole?", param="trace"
                 )
+                continue
             yield _Row(place, {kind: cells[at].strip() for kind, at in kinds.items()})
     except csv.Error as fault:
         raise BadRequest(
@@ -144,7 +205,7 @@ def _csv_rows(name: str, lines: Iterator[tuple[int, str]], ignored: list[str]) -
         ) from fault
 
 
-def _json_rows(name: str, lines: Iterator[tuple[int, str]], ignored: list[str]) -> Iterator[_Row]:
+def _json_rows(name: str, lines: Iterator[tuple[int, str]], ignored: list[str]) -> Iterator[_Row | BadRequest]:
     known: tuple[str, ...] | None = None
     kinds: Mapping[str, int] = {}
     for number, line in lines:
@@ -154,12 +215,20 @@ def _json_rows(name: str, lines: Iterator[tuple[int, str]], ignored: list[str]) 
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as fault:
-            raise BadRequest(f"{place}: no JSON ({fault}): write one object a line", param="trace") from fault
+            yield BadRequest(f"{place}: no JSON ({fault}): write one object a line", param="trace")
+            continue
         if not isinstance(found, Mapping):
-            raise BadRequest(f"{place}: an object was expected: write one a line", param="trace")
+            yield BadRequest(f"{place}: an object was expected: write one a line", param="trace")
+            continue
         names = tuple(found)
         if names != known:
-            known, kinds = names, _kinds(names, place=place, ignored=ignored)
+            try:
+                known, kinds = names, _kinds(names, place=place, ignored=ignored)
+            except BadRequest as fault:
+                if known is None:
+                    raise
+                yield fault
+                continue
         values = tuple(found.values())
         yield _Row(place, {kind: values[at] for kind, at in kinds.items()})
 
@@ -191,10 +260,13 @@ def _kinds(names: Sequence[str], *, place: str, ignored: list[str]) -> Mapping[s
 # ── cells ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_NO_MODEL: Final = "it names no model: say with --model which one is asked for"
+
+
 def _facts(row: _Row, *, number: int, prompt_tokens: int, asking: Asking) -> RequestFacts:
     model = asking.model or _text(row, "model")
     if not model:
-        raise _wrong(row, "it names no model: say with --model which one is asked for")
+        raise _wrong(row, _NO_MODEL)
     return RequestFacts(
         request_id=f"00000000-0000-7000-8000-{number:012x}",
         endpoint=Endpoint.CHAT,

@@ -92,10 +92,10 @@ class _Exact:
         number = Decimal(value)
         if not self.least <= number <= self.most:
             least = f"{self.least:f}"
-            raise ValueError(f"{number} is out of range; write a number from {least} to {self.most:,}")
+            raise ValueError(f"{number:f} is out of range; write a number from {least} to {self.most:,}")
         exponent = number.normalize().as_tuple().exponent
         if isinstance(exponent, int) and -exponent > self.decimals:
-            raise ValueError(f"{number} has more than {self.decimals} decimals")
+            raise ValueError(f"{number:f} has more than {self.decimals} decimals")
         return number
 
     @property

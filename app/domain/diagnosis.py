@@ -27,6 +27,8 @@ from app.domain.target import Target
 
 #: Without these the gateway routes on its own counts alone.
 OF_LOAD: Final = (SignalName.RUNNING, SignalName.WAITING)
+#: How the names of a policy's own engines begin. Such a one is made after another, and so looks like that.
+_OWN: Final = "own-"
 #: Names of models that are listed; an engine may serve hundreds.
 _MODELS_SHOWN: Final = 5
 
@@ -70,17 +72,18 @@ def diagnosed(
 ) -> Diagnosis:
     """`trial` None: no request was sent. Where nobody answers nothing else is checked."""
     family = target.family or EngineFamily(name=target.kind, title=target.kind)
-    checks = [*_credential(target, has_credential=has_credential), _reach(target, reading)]
+    checks = [*_credential(target, has_credential=has_credential), _reach(target, family, reading)]
     if reading.health is not Health.AWAY:
+        is_sure = _is_sure(family, reading)
         checks += [
-            _engine(target, family, reading),
+            _engine(target, family, reading, is_sure=is_sure),
             *_legacy(family),
             _model(target, reading),
             *_context(target, reading.model(target.model)),
             *_load(family, reading),
             *_chat(family, trial),
-            _queue(target, family),
-            _abort(family),
+            _queue(target, family, is_sure=is_sure),
+            _abort(family, is_sure=is_sure),
         ]
     return Diagnosis(target=target, reading=reading, checks=tuple(checks))
 
@@ -94,11 +97,16 @@ def _credential(target: Target, *, has_credential: bool) -> Iterator[Check]:
         yield Check(what="credential", grade=Grade.ACT, found=found, advice="Set it where the gateway runs.")
 
 
-def _reach(target: Target, reading: EngineReading) -> Check:
+def _reach(target: Target, family: EngineFamily, reading: EngineReading) -> Check:
     what, why = "reachable", f" ({reading.faults[0]})" if reading.faults else ""
     match reading.health:
         case Health.READY:
-            return Check(what=what, grade=Grade.OK, found="it answers and says that it is ready")
+            silent = [fault for fault in reading.faults if family.health and fault.startswith(family.health)]
+            if silent:
+                found = f"it lists its models, and does not say whether it is ready ({silent[0]})"
+                return Check(what=what, grade=Grade.NOTE, found=found)
+            said = "lists its models" if family.health is None else "says that it is ready"
+            return Check(what=what, grade=Grade.OK, found=f"it answers and {said}")
         case Health.UNKNOWN:
             found = f"it answers, and does not say whether it is ready{why}"
             return Check(what=what, grade=Grade.NOTE, found=found)
@@ -107,17 +115,22 @@ def _reach(target: Target, reading: EngineReading) -> Check:
             return Check(what=what, grade=Grade.ACT, found="it answers, and says that it cannot serve", advice=advice)
         case Health.AWAY:
             advice = f"Start it, or correct `url` of {target.name} in the policy."
-            return Check(what=what, grade=Grade.ACT, found=f"nobody answers at {target.url}{why}", advice=advice)
+            found = f"it does not answer: {reading.faults[0] if reading.faults else 'nobody is there'}"
+            return Check(what=what, grade=Grade.ACT, found=found, advice=advice)
 
 
-def _engine(target: Target, family: EngineFamily, reading: EngineReading) -> Check:
+def _is_sure(family: EngineFamily, reading: EngineReading) -> bool:
+    """What only engines of this family say was seen: any server may answer in OpenAI's dialect."""
+    return family.name in reading.looks_like or any(name in reading.signals.numbers for name in family.signals)
+
+
+def _engine(target: Target, family: EngineFamily, reading: EngineReading, *, is_sure: bool) -> Check:
     version = f" {reading.version}" if reading.version else ""
     seen = reading.looks_like
-    if family.name in seen or not seen:
-        doubt = (
-            "" if seen or not (family.marks.metrics or family.marks.owned_by) else ", though nothing it says proves it"
-        )
-        return Check(what="engine", grade=Grade.OK, found=f"{family.title}{version}{doubt}")
+    if family.name in seen or (is_sure and (not seen or family.name.startswith(_OWN))):
+        return Check(what="engine", grade=Grade.OK, found=f"{family.title}{version}")
+    if not seen:
+        return _unknown_engine(target, family, version=version)
     # Our worker has vLLM's marks too.
     likely = "openvino" if "openvino" in seen else seen[0]
     if family.name == "openai_compatible":
@@ -126,6 +139,20 @@ def _engine(target: Target, family: EngineFamily, reading: EngineReading) -> Che
     found = f"the policy says {family.name}, and what answers looks like {' or '.join(seen)}{version}"
     advice = f"Write `engine: {likely}` for {target.name}, or correct its `url`."
     return Check(what="engine", grade=Grade.ACT, found=found, advice=advice)
+
+
+def _unknown_engine(target: Target, family: EngineFamily, *, version: str) -> Check:
+    """It answers like one, and so may any server."""
+    if family.name == "openai_compatible":
+        found = f"it answers like {family.title}{version}; which engine that is cannot be told"
+        advice = f"Where it is an engine that has a word of its own, write that as `engine` of {target.name}."
+    else:
+        found = (
+            f"it answers, and nothing that it says shows that it is {family.title}{version}; without figures of its "
+            "own no prediction of a first token is corrected by them"
+        )
+        advice = f"Make sure that `engine` and `url` of {target.name} are right."
+    return Check(what="engine", grade=Grade.NOTE, found=found, advice=advice)
 
 
 def _legacy(family: EngineFamily) -> Iterator[Check]:
@@ -170,7 +197,10 @@ def _context(target: Target, model: ServedModel | None) -> Iterator[Check]:
 def _load(family: EngineFamily, reading: EngineReading) -> Iterator[Check]:
     signals = reading.signals
     if not family.signals:
-        found = f"{family.title} tells none; the gateway's own counts stand alone"
+        found = (
+            f"{family.title} tells none: the gateway counts what it sends itself, and no prediction of a first token "
+            "is corrected by what the engine says"
+        )
         yield Check(what="load", grade=Grade.NOTE, found=found)
         return
     lacking = [name for name in family.signals if name not in signals.numbers]
@@ -245,9 +275,9 @@ def _cached(family: EngineFamily, trial: EngineTrial) -> Check:
 # ── what is known of its family, and cannot be tried on an engine that serves ────────────────────────────────────────
 
 
-def _queue(target: Target, family: EngineFamily) -> Check:
+def _queue(target: Target, family: EngineFamily, *, is_sure: bool) -> Check:
     found = f"{family.title} {family.when_full} (known of its family, not tried)"
-    if family.when_full is WhenFull.REFUSES:
+    if family.when_full is WhenFull.REFUSES and is_sure:
         return Check(what="full queue", grade=Grade.OK, found=found)
     advice = _advice(family, Lack.QUEUE_LIMIT)
     if target.in_flight_most is None:
@@ -257,9 +287,9 @@ def _queue(target: Target, family: EngineFamily) -> Check:
     return Check(what="full queue", grade=Grade.NOTE, found=found, advice=advice.strip())
 
 
-def _abort(family: EngineFamily) -> Check:
+def _abort(family: EngineFamily, *, is_sure: bool) -> Check:
     found = f"when a caller leaves, {family.title} {family.on_abort} (known of its family, not tried)"
-    grade = Grade.NOTE if family.on_abort is OnAbort.UNKNOWN else Grade.OK
+    grade = Grade.OK if is_sure and family.on_abort is not OnAbort.UNKNOWN else Grade.NOTE
     return Check(what="abort", grade=grade, found=found)
 
 

@@ -126,11 +126,13 @@ class BudgetExceeded(BreakevenError):
 
 
 class NoTarget(BreakevenError):
-    """The decision was a refusal: every candidate was filtered out. Carries the refusal with its reasons."""
+    """The decision was a refusal: every candidate was filtered out. Carries the refusal with its reasons. `code` says
+    what callers are told where that is more than the refusal's reason; None: it is not."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, *, code: str | None = None) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+        self.code = code
 
 
 class NoPlace(BreakevenError):

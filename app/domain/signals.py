@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NoReturn
 
+from app.domain.figures import in_digits
+
 
 class SignalName(StrEnum):
     """The signals that the product knows. Seconds and tokens are totals since the engine started; rates are made of two
@@ -162,7 +164,7 @@ class SignalRule:
     zero_is_missing: bool = False
 
     def __str__(self) -> str:
-        scale = "" if self.scale == 1 else f", scale {self.scale:g}"
+        scale = "" if self.scale == 1 else f", scale {in_digits(self.scale, significant=None)}"
         zero = ", 0 is missing" if self.zero_is_missing else ""
         return f"[{', '.join(str(figure) for figure in self.figures)}] by {self.combine}{scale}{zero}"
 

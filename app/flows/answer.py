@@ -28,6 +28,7 @@ from app.flows.dispatch import Errand, Visit, too_long
 from app.flows.draft import STATUS_CALLER_LEFT, ReceiptDraft
 from app.flows.funding import Funded, fund
 from app.flows.gateway import Asked, Gateway
+from app.flows.queueing import code_of_refusal
 from app.flows.relay import first_whole
 from app.flows.settle import settle, settle_without_waiting
 from app.flows.shadow import offer_copy
@@ -67,7 +68,8 @@ async def answer(asked: Asked, reply: Reply, gateway: Gateway) -> None:
     draft.holds = funded.holds
     draft.flags = funded.flags
     if isinstance(decision, Refusal):
-        ending = _Ending(outcome=Outcome.REFUSED, error=NoTarget(decision))
+        code = code_of_refusal(decision, facts=asked.facts, policy=snapshot.policy)
+        ending = _Ending(outcome=Outcome.REFUSED, error=NoTarget(decision, code=code))
     elif funded.refused is not None:
         ending = _Ending(outcome=Outcome.REFUSED, error=funded.refused)
     else:

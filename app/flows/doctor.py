@@ -38,12 +38,23 @@ def patients(policy: Policy, name: str | None) -> list[Target]:
     homes = {each.name: each for each in policy.targets.values() if each.hosting is Hosting.SELF_HOSTED}
     if name is None:
         if not homes:
-            raise SetupError("the policy has no self-hosted target: there is nothing to examine")
+            left_out = not_examined(policy)
+            raise SetupError(
+                "the policy has no self-hosted target: there is nothing to examine"
+                + (f" ({left_out})" if left_out else "")
+            )
         return list(homes.values())
     if name not in homes:
         known = ", ".join(sorted(homes)) or "none"
-        raise SetupError(f'"{name}" is not a self-hosted target of the policy; those are: {known}')
+        why = ", but a managed one, which is not examined" if name in policy.targets else ""
+        raise SetupError(f'"{name}" is not a self-hosted target of the policy{why}; those are: {known}')
     return [homes[name]]
+
+
+def not_examined(policy: Policy) -> str:
+    """Which targets of the policy are left out, and why, in a line; empty: none is."""
+    managed = sorted(each.name for each in policy.targets.values() if each.hosting is Hosting.MANAGED)
+    return f"managed targets are not examined: {', '.join(managed)}" if managed else ""
 
 
 async def _examined(

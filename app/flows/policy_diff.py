@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final
 
 from app.domain.engine import EngineFamily
+from app.domain.figures import in_digits
 from app.domain.money import Nanodollars, shown
 from app.domain.pricing.price_list import DatedCard
 from app.domain.pricing.rate_card import RateCard
@@ -271,7 +272,7 @@ def _text(field: str, value: Any) -> str:
             said = f"${shown(Nanodollars(value))}"
         case int() | tuple() if field.endswith("_ppm"):
             said = _percent_text(value) + (" of usd_per_hour" if field == "marginal_ppm" else "")
-        case Decimal():
+        case Decimal() | float():
             said = _digits(value)
         case Machine():
             said = f"{value.count} × {value.type}"
@@ -302,5 +303,7 @@ def _price_text(price: RateCard | DatedCard) -> str:
     return said if price.terms is None else f"{said}, and what else the rate card {price.digest} says"
 
 
-def _digits(number: Decimal) -> str:
-    return f"{number.normalize():f}"
+def _digits(number: Decimal | float) -> str:
+    if isinstance(number, Decimal):
+        return f"{number.normalize():f}"
+    return in_digits(number, significant=None) if "e" in str(number) else str(number)

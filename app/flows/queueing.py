@@ -13,7 +13,9 @@ from typing import Final
 
 from app.domain.errors import NoPlace
 from app.domain.routing.facts import RequestFacts
-from app.domain.routing.policy import Route
+from app.domain.routing.filters import has_a_place_in_its_queue
+from app.domain.routing.plan import Refusal
+from app.domain.routing.policy import Policy, Route
 from app.domain.routing.scorers import likely_output_tokens
 from app.domain.routing.snapshot import UNSEEN
 from app.domain.target import Target
@@ -66,6 +68,16 @@ async def place_at(
     if ticket.turned is Turned.SENT:
         return None
     return _no_place(target, ticket.turned, ticket.why, wait_s=wait_s)
+
+
+def code_of_refusal(refusal: Refusal, *, facts: RequestFacts, policy: Policy) -> str | None:
+    """What the caller of a request is told that was decided to be refused, where a queue kept it out of a target: as
+    one that came a moment before and lost its place there. None: no queue did."""
+    kept_out = [one for one in refusal.candidates if one.filter == "queue"]
+    if not kept_out:
+        return None
+    full = any(has_a_place_in_its_queue(facts, policy.targets[one.target], one.seen) for one in kept_out)
+    return _CODES[Turned.FULL if full else Turned.TIMEOUT]
 
 
 def look(gateway: Gateway) -> bool:

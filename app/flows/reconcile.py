@@ -47,15 +47,23 @@ async def compared_targets(
     """The targets with attempts in the period that a seller's bill is about: those named, or the managed ones of that
     provider, or without both all managed ones, as long as they have one provider.
 
-    Raises BadRequest naming what there is, and BooksAway.
+    Raises BadRequest naming what there is, also for a target of our own, which no seller bills; and BooksAway.
     """
     seen = await book.targets(since=period.since, until=period.until)
     managed = [each for each in seen if each.hosting is Hosting.MANAGED]
-    offered = ", ".join(f"{each.name} ({each.kind})" for each in (seen if names else managed)) or "none"
+    offered = ", ".join(f"{each.name} ({each.kind})" for each in managed) or "none"
     if names:
         if missing := sorted(set(names) - {each.name for each in seen}):
             raise BadRequest(
-                f"the books have no attempt at {missing[0][:80]!r} in this period; targets with attempts: {offered}",
+                f"the books have no attempt at {missing[0][:80]!r} in this period; managed targets with attempts: "
+                f"{offered}",
+                param="target",
+            )
+        if ours := sorted(set(names) - {each.name for each in managed}):
+            raise BadRequest(
+                f"{ours[0]} is self-hosted: no seller sends a bill for it that an export could be held against. What "
+                "its requests cost follows from the price of its machine and its measured speed (`breakeven report "
+                f"cost --by target`); managed targets with attempts: {offered}",
                 param="target",
             )
         return tuple(each for each in seen if each.name in set(names))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from app.domain.errors import BadRequest
 from app.domain.limits import PER_MINUTE_MOST, UNLIMITED, RateLimits
 from app.flows.keys import check_word
-from app.ports import Clock, RowsRefused
+from app.ports import Clock, KeyBook, KeyRecord, RowsRefused
 from app.ports.keys import Team, TeamBook
 
 _MICROSECONDS = 1_000_000
@@ -27,15 +27,34 @@ async def create_team(
     return team
 
 
-async def list_teams(book: TeamBook) -> Sequence[Team]:
-    """Every team, by name. Raises BooksAway."""
-    return await book.all()
+async def list_teams(book: TeamBook, keys: KeyBook) -> Sequence[Team]:
+    """Every team, by name: those that were made, and those that only keys name, which have no limits of their own.
+    Raises BooksAway."""
+    made = await book.all()
+    return sorted((*made, *_named_by_keys(await keys.all(), made=made)), key=lambda team: team.name)
+
+
+def _named_by_keys(records: Iterable[KeyRecord], *, made: Iterable[Team]) -> Iterator[Team]:
+    """The teams of keys that are not revoked and that nobody made, as old as their oldest key."""
+    known = {team.name for team in made}
+    ours: dict[str, list[KeyRecord]] = {}
+    for record in records:
+        if record.caller.team not in known and record.revoked_at_s is None:
+            ours.setdefault(record.caller.team, []).append(record)
+    for name, theirs in ours.items():
+        payers = sorted({record.caller.cost_centre for record in theirs})
+        begun_s = min(record.created_at_s for record in theirs)
+        yield Team(name=name, cost_centre=", ".join(payers), created_at_s=begun_s, is_made=False)
 
 
 async def limit_team(book: TeamBook, name: str, limits: RateLimits) -> None:
-    """These limits from now on. Raises BadRequest when there is no such team, and BooksAway."""
+    """These limits from now on. Raises BadRequest when no such team was made, and BooksAway."""
     if not await book.limit(name, limits):
-        raise BadRequest(f"there is no team {name!r}: `breakeven team list` shows those there are", param="name")
+        raise BadRequest(
+            f"no team {name!r} was made, and one that only keys name has no limits: make it with `breakeven team "
+            "create NAME --cost-centre …`; `breakeven team list` shows those there are",
+            param="name",
+        )
 
 
 def read_limits(*, requests_per_minute: int | None, tokens_per_minute: int | None) -> RateLimits:

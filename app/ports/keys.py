@@ -74,6 +74,8 @@ class Team:
     created_at_s: float
     #: Of all its keys together.
     limits: RateLimits = UNLIMITED
+    #: False: only keys name it; nobody made it, so that it can have no limits.
+    is_made: bool = True
 
 
 class TeamBook(Protocol):

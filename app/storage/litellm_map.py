@@ -48,7 +48,10 @@ def installed_map() -> Path:
     """Where the map of an installed litellm lies. Raises SetupError where none is installed."""
     found = find_spec("litellm")
     if found is None or found.origin is None:
-        raise SetupError("litellm is not installed here: give the file of its prices with --against FILE")
+        raise SetupError(
+            "litellm is not installed here: take its file model_prices_and_context_window.json out of litellm's public "
+            "repository and name it with --against FILE, or install litellm beside this (`pip install litellm`)"
+        )
     return Path(found.origin).parent / _SHIPPED
 
 

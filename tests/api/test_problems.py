@@ -42,6 +42,9 @@ def test_who_got_no_place_is_told_when_there_may_be_one(wait_s: float | None, to
     full = Candidate(target="t", rejected="no", filter="queue", seen=TargetSeen(queue=queue))
     refusal = Refusal(reason=RefusalReason.NO_TARGET, rule="r", message="nobody may", candidates=(full,))
     assert problem_of(NoTarget(refusal)).retry_after_s == told_s
+    coded = problem_of(NoTarget(refusal, code="queue_full"))
+    assert (coded.status, coded.retry_after_s, json.loads(coded.body)["error"]["code"]) == (503, told_s, "queue_full")
+    assert (b"x-should-retry", b"false") not in coded.headers
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import pytest
 
 from app.api.cold import Readiness
+from app.api.problems import RETRY_SPREAD_S
 from app.api.reply import AsgiReply, Heads
 from app.domain.errors import FaultKind, ModelUnknown
 from app.domain.money import Nanodollars
+from app.domain.routing.policy import Rule
 from app.domain.target import Hosting
 from app.ports import Opening
 from app.providers.scripted import Script
 from tests.api.surface import HELLO, ServedSurface, Surface
 from tests.flows.house import a_house
+from tests.makers import a_policy, a_route, a_target
 
 SurfaceOf = type[Surface]
 
@@ -60,6 +64,24 @@ async def test_a_caller_who_leaves_gets_nothing_more_and_its_work_is_cancelled(s
     assert status == 0
     assert house.provider.deeds[0].hung_up
     assert not surface.bugs
+
+
+async def test_whoever_finds_the_queue_full_is_told_so_and_when_to_come_again(surface_of: SurfaceOf) -> None:
+    home = a_target("home", in_flight_most=1, waiting_most=0)
+    rule = Rule(name="patient", when=None, use=("home",), waits=True)
+    policy = replace(a_policy(home, route=a_route(rules=(rule,))), queued=("home",))
+    house = a_house({"home": [Script(first_s=60)]}, policy=policy)
+    surface, body = surface_of(house), json.dumps(HELLO).encode()
+    first = asyncio.create_task(surface.ask("POST", "/v1/chat/completions", body))
+    async with asyncio.timeout(10):
+        while not house.provider.calls:
+            await asyncio.sleep(0.01)
+    status, headers, said = await surface.ask("POST", "/v1/chat/completions", body)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (status, json.loads(said)["error"]["code"]) == (503, "queue_full")
+    assert 1 <= int(headers["retry-after"]) <= 1 + RETRY_SPREAD_S
+    assert "x-should-retry" not in headers
 
 
 async def test_a_bug_is_a_500_without_details_and_is_reported(surface_of: SurfaceOf) -> None:

@@ -22,6 +22,7 @@ from tests.engines.server import CONTEXT, MODEL, FakeEngine
 from tests.engines.spoken import SPOKEN
 from tests.makers import a_target
 from tests.ports.curve_book_suite import learned
+from tests.upstream import unreachable_url
 
 POLICY = """\
 targets:
@@ -40,6 +41,10 @@ models:
 rates:
   machines: {{h100: {{usd_per_hour: 2}}}}
 """
+MANAGED = """\
+  hosted: {provider: openai, hosting: managed, model: gpt-5-mini, can: [chat], credential: "env:OPENAI_API_KEY"}
+"""
+MANAGED_PRICE = "  targets: {hosted: {usd_per_million_tokens: {prompt: 1, cached_prompt: 1, completion: 1}}}\n"
 
 
 @pytest.fixture
@@ -82,6 +87,32 @@ def test_an_engine_as_it_should_be_ends_with_0_and_a_table(desk: HereAtOnce) -> 
     assert "gpu-a: sending one small chat" in ran.err
 
 
+def test_a_target_that_does_not_answer_is_one_row(desk: HereAtOnce, engine: FakeEngine, tmp_path: Path) -> None:
+    policies = tmp_path / "policies" / "policy.yaml"
+    policies.write_text(policies.read_text().replace(engine.url, unreachable_url()))
+    ran = desk("doctor")
+    assert ran.status == 1
+    heading_line, head, row = ran.out.strip().splitlines()
+    assert heading_line.endswith("1 thing must be done")
+    assert head.split()[0] == "check"
+    assert row.split()[:2] == ["act", "reachable"]
+    assert "it does not answer: " in row
+    assert "Start it, or correct `url` of gpu-a in the policy." in row
+
+
+def test_managed_targets_are_said_to_be_left_out(desk: HereAtOnce, tmp_path: Path) -> None:
+    policies = tmp_path / "policies" / "policy.yaml"
+    text = policies.read_text().replace("models:\n", MANAGED + "models:\n", 1)
+    policies.write_text(text.replace("rates:\n", "rates:\n" + MANAGED_PRICE, 1))
+    ran = desk("doctor", "--no-request")
+    assert ran.status == 0, ran.out + ran.err
+    assert "managed targets are not examined: hosted" in ran.err.splitlines()
+    assert "not examined" not in desk("doctor", "gpu-a", "--no-request").err
+    asked = desk("doctor", "hosted")
+    assert (asked.status, asked.err.count("\n")) == (1, 1)
+    assert "a managed one, which is not examined" in asked.err
+
+
 def test_a_flag_that_is_missing_ends_with_1_and_its_name(desk: HereAtOnce, engine: FakeEngine) -> None:
     engine.fresh = False
     ran = desk("doctor", "gpu-a")
@@ -122,6 +153,9 @@ def test_a_zero_is_shown_as_a_zero_and_what_is_missing_is_not() -> None:
     assert "  running              missing: what stands there is no number" in lines
     away = diagnosed(a_target(), EngineReading(at_s=0, health=Health.AWAY, signals=signals), None)
     assert heading(away).endswith("1 thing must be done")
+    assert list(signal_lines(away.reading)) == []
+    tiny = EngineSignals(at_s=0, numbers={SignalName.TTFT_SUM_S: 6e-05}, missing={})
+    assert "  ttft_sum_s           0.00006" in signal_lines(EngineReading(at_s=0, health=Health.READY, signals=tiny))
 
 
 def test_what_gateways_have_learned_is_told_where_the_books_are_there(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -44,6 +45,17 @@ def test_a_commands_own_help_begins_with_its_line(name: str) -> None:
     module, line = COMMANDS[name]
     command = typer.main.get_command(import_module(module).app)
     assert command.help == line
+
+
+def test_no_command_offers_to_install_completion() -> None:
+    commands = [(name, typer.main.get_command(import_module(module).app)) for name, (module, _) in COMMANDS.items()]
+    commands += [(f"{name} {below}", each) for name, one in commands for below, each in _below(one).items()]
+    assert [name for name, each in commands if any("completion" in (option.name or "") for option in each.params)] == []
+    assert "completion" not in breakeven("requests", "show", "--help").out
+
+
+def _below(command: Any) -> dict[str, Any]:
+    return getattr(command, "commands", {})
 
 
 def test_the_version_is_the_distributions() -> None:

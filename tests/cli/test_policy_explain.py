@@ -32,6 +32,7 @@ def shelf(tmp_path: Path) -> Path:
 @pytest.fixture
 def dry_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> HereAtOnce:
     """Without a database: a dry run needs none."""
+    monkeypatch.setenv("OPENAI_API_KEY", "set")
     return HereAtOnce(url="postgresql://x@127.0.0.1:9/x", data=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
 
 
@@ -104,6 +105,32 @@ def test_a_request_that_nobody_made_is_decided_on_the_files_without_a_database(
     assert told["at"] == "2026-11-23T02:30:00+00:00"
     assert (told["facts"]["prompt_tokens"], told["facts"]["tags"]) == (42, ["a"])
     assert [one["target"] for one in told["decision"]["candidates"]] == ["home", "api"]
+
+
+def test_credentials_that_are_taken_for_present_and_are_not_set_here_are_named(
+    dry_desk: HereAtOnce, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("policy", "explain", "--model", "chat", str(shelf))
+    assert dry_desk(*asked, "--json").value["notes"] == []
+    assert "credentials" not in dry_desk(*asked).out
+    monkeypatch.setenv("OPENAI_API_KEY", "  ")
+    ran = dry_desk(*asked)
+    assert "credentials are taken for present; OPENAI_API_KEY (api) is not set here" in ran.out
+    (note,) = dry_desk(*asked, "--json").value["notes"]
+    assert note.startswith("credentials are taken for present; OPENAI_API_KEY (api) is not set here")
+    shadowed = "[home]\n        shadow: {target: api, share: 0.1, max_usd_per_day: 1}"
+    (shelf / "models.yaml").write_text(FILES["models.yaml"].replace("[home, api]", shadowed))
+    assert "OPENAI_API_KEY (api)" in dry_desk(*asked).out
+    (shelf / "models.yaml").write_text(FILES["models.yaml"].replace("[home, api]", "[home]"))
+    assert dry_desk(*asked, "--json").value["notes"] == []
+    key = shelf.parent / "keys"
+    key.mkdir()
+    (shelf / "models.yaml").write_text(FILES["models.yaml"])
+    (shelf / "targets.yaml").write_text(FILES["targets.yaml"].replace("env:OPENAI_API_KEY", "file:openai"))
+    assert "file:openai (api) is not set here" in dry_desk(*asked).out
+    (key / "openai").write_text("sk-1")
+    monkeypatch.setenv("BREAKEVEN_CREDENTIALS", str(key))
+    assert dry_desk(*asked, "--json").value["notes"] == []
 
 
 def test_files_that_are_no_policy_are_told_with_their_findings(dry_desk: HereAtOnce, shelf: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_diff_names_the_rules_that_changed_and_the_requests_that_would_move(de
     assert f"from {FIRST} to {SECOND}" in ran.out
     assert 'model chat: rule "everybody": use [home, api] → [api, home]' in ran.out
     assert "3 requests decided again: 3 would go elsewhere" in ran.out
-    assert f"{a_request(3).request_id}  chat: home → api" in ran.out
+    assert f"  {a_request(3).request_id}  chat: home → api" in ran.out.splitlines()
     told = desk("policy", "diff", FIRST, "live", "--last", "2", "--json").value
     assert told["requests"]["ways"] == [{"from": "home", "to": "api", "count": 2}]
     same = desk("policy", "diff", "live", "files").out

@@ -46,6 +46,10 @@ def test_a_scenario_that_fails_is_told_with_its_line_and_fails_the_command(desk:
     assert ran.status == 1
     assert 'scenarios.yaml:2: legal stays home: expected "hosted" first, but rule' in ran.out
     assert ran.out.splitlines()[-1] == "1 scenarios, 1 failed"
+    assert "what they expect in scenarios.yaml (policies/README.md, `scenarios`)" in ran.err
+    checked = desk("policy", "check", str(tmp_path)).out
+    assert checked.startswith('scenarios.yaml:2:5: error: the scenario "legal stays home" fails: expected "hosted"')
+    assert "what this one expects in scenarios.yaml; `breakeven policy test` runs them all" in checked
     mutated = desk("policy", "test", str(tmp_path), "--mutate")
     assert mutated.status == 1
     assert "mend them first" in mutated.err

@@ -81,4 +81,6 @@ def test_a_second_list_that_agrees_is_told_and_one_that_does_not_fails(desk: Her
 
     unknown = desk("price", "check", "openai/no-such-model", "--against", str(path))
     assert (unknown.status, unknown.err.count("\n")) == (1, 1)
-    assert "--against" in desk("price", "check").err
+    missing = desk("price", "check").err
+    for word in ("model_prices_and_context_window.json", "public repository", "--against FILE", "pip install litellm"):
+        assert word in missing

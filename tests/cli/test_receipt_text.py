@@ -29,6 +29,11 @@ def test_a_time_that_nobody_saw_the_end_of_is_a_dash() -> None:
     assert told["speed"].startswith("– in all")
 
 
+def test_the_status_of_an_interrupted_request_is_a_dash() -> None:
+    told = dict(receipt_lines(receipt_view(a_receipt(outcome=Outcome.INTERRUPTED, status=499))))
+    assert told["route"].endswith(": interrupted, status –, chat")
+
+
 def test_every_attempt_is_told_when_there_were_several() -> None:
     receipt = a_receipt(
         an_attempt(

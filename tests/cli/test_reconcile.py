@@ -107,6 +107,7 @@ def test_lines_outside_the_period_and_many_projects_are_told(desk: HereAtOnce, t
         ("colour\nred\n", (), "export.csv:2: this is no export that is understood"),
         ("day,cost,currency\n2026-11-23,1,EUR\n", (), "export.csv:2: the money is in 'EUR'"),
         ("day,cost\n2026-11-23,1\n", ("--target", "hostde"), "no attempt at 'hostde'"),
+        ("day,cost\n2026-11-23,1\n", ("--target", "home"), "home is self-hosted: no seller sends a bill for it"),
         ("day,cost\n2026-11-23,1\n", ("--target", "hosted", "--provider", "openai"), "not both"),
         ("day,cost\n2026-11-23,1\n", ("--from", "2026-11-23T10"), "whole UTC days"),
         ("day,cost\n2026-11-23,1\n", ("--project", "mine"), "no line of that project"),

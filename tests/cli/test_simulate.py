@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def desk(
     """Without a database: a trace needs none."""
     here = HereAtOnce(url="postgresql://x@127.0.0.1:9/x", data=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     monkeypatch.setenv("BREAKEVEN_POLICIES", str(shelf))
+    monkeypatch.setenv("OPENAI_API_KEY", "set")
     return here
 
 
@@ -84,6 +86,8 @@ def test_people_get_targets_the_total_and_how_it_went_over_time(desk: HereAtOnce
     assert f"to managed targets: {requests['api']} (" in ran.out
     assert f"of which spilled by prediction: {requests['api']} (" in ran.out
     assert "machine of home: 0.06 USD at 0.80 USD an hour, busy or idle" in ran.out
+    for column in ("TTFT", "in time", "TPOT", "predicted off", "on average", "charge", "marginal"):
+        assert f"  {column}: " in ran.out.replace("; ", "\n  "), column
     begin = lines.index("over time, by arrival")
     parts = lines[begin + 2 :]
     assert len(parts) == 12
@@ -132,6 +136,27 @@ def test_another_speed_policy_team_or_length_is_another_result(desk: HereAtOnce,
     turned = desk(*asked, "--policy", str(other)).value
     assert turned["targets"]["api"]["requests"] == 600
     assert turned["policy"] != short["policy"]
+
+
+def test_credentials_that_are_not_set_here_are_told_as_notes(
+    desk: HereAtOnce, trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("simulate", "--trace", str(trace), "--model", "chat", *CURVE, "--limit", "20")
+    assert desk(*asked, "--json").value["notes"] == []
+    monkeypatch.delenv("OPENAI_API_KEY")
+    ran = desk(*asked)
+    assert "credentials are taken for present; OPENAI_API_KEY (api) is not set here" in ran.err
+    told = desk(*asked, "--json")
+    assert told.value["notes"] == told.err.splitlines() == ran.err.splitlines()
+
+
+def test_all_mistakes_of_a_trace_are_told_at_once(desk: HereAtOnce, tmp_path: Path) -> None:
+    path = tmp_path / "broken.csv"
+    path.write_text("timestamp,prompt_tokens,completion_tokens\n0,5,5\n1,x,5\n2,5\n0,5,5\n3,5,5\n")
+    ran = desk("simulate", "--trace", str(path), "--model", "chat", *CURVE)
+    assert (ran.status, ran.out) == (1, "")
+    places = [re.findall(r"broken\.csv:(\d+): ", line) for line in ran.err.splitlines()]
+    assert places == [["3"], ["4"], ["5"]]
 
 
 def test_a_rule_that_waits_is_told_to_be_simulated_without_its_queue(

@@ -17,6 +17,15 @@ __all__ = ["desk"]
 
 def test_teams_are_made_listed_and_limited(desk: HereAtOnce) -> None:
     assert desk("team", "list").status == 0
+    desk("key", "create", "a", "--team", "demo", "--cost-centre", "cc-9")
+    named = desk("team", "list")
+    assert named.out.splitlines()[1].split() == ["demo", "cc-9", "no", "limits"]
+    assert "named by keys alone: demo" in named.err
+    assert desk("team", "list", "--json").value == [
+        {"name": "demo", "cost_centre": "cc-9", "requests_per_minute": None, "tokens_per_minute": None}
+    ]
+    assert "`breakeven team create" in desk("team", "limit", "demo").err
+    desk("key", "revoke", desk("key", "list", "--json").value[0]["id"])
     assert desk("team", "create", "research", "--cost-centre", "cc-1", "--requests-per-minute", "100").status == 0
     assert desk("team", "limit", "research", "--tokens-per-minute", "9").out == "team research: 9 tokens per minute\n"
     assert desk("team", "list", "--json").value == [

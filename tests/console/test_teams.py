@@ -24,6 +24,14 @@ async def test_a_made_team_is_listed_and_audited(caplog: pytest.LogCaptureFixtur
     assert [each.__dict__["fields"]["action"] for each in caplog.records if each.name == AUDIT_LOG] == ["team created"]
 
 
+async def test_a_team_that_only_a_key_names_is_listed() -> None:
+    async with console() as it:
+        await it.ask("POST", "/api/keys", json={"name": "a", "team": "demo", "cost_centre": "cc-2"})
+        listed = await it.get("/api/teams")
+    limits = {"requests_per_minute": None, "tokens_per_minute": None}
+    assert listed.json["teams"] == [{"name": "demo", "cost_centre": "cc-2", **limits}]
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [({"name": ""}, "name"), ({"tokens_per_minute": 0}, "tokens_per_minute"), ({"owner": "me"}, "owner")],

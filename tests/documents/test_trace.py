@@ -160,6 +160,38 @@ def test_what_cannot_be_read_is_told_with_its_line(text: str, said: str) -> None
     assert said in str(refused.value)
 
 
+def mistakes(text: str, *, most: int | None = None, asking: Asking | None = None) -> list[str]:
+    with pytest.raises(BadRequest) as refused:
+        read_trace("t.csv", io.StringIO(text, newline=""), asking=asking or Asking(model="chat"), most=most)
+    return str(refused.value).splitlines()
+
+
+def test_every_mistake_is_told_with_its_line_up_to_ten() -> None:
+    some = f"{OURS}\n0,5,5\nnoon,5,5\n1,five,5\n2,5\n0,5,5\n3,5,5\n"
+    assert [line.split(": ")[0] for line in mistakes(some)] == ["t.csv:3", "t.csv:4", "t.csv:5", "t.csv:6"]
+    many = f"{OURS}\n" + "0,-5,5\n" * 1_234
+    told = mistakes(many)
+    assert [line.split(": ")[0] for line in told[:-1]] == [f"t.csv:{line}" for line in range(2, 12)]
+    assert told[-1] == "and 1,224 more"
+    assert len(mistakes(many, most=10)) == 10
+    objects = [
+        '{"at": 0, "prompt_tokens": 5, "output_tokens": 5}',
+        "[]",
+        '{"at": 1, "prompt_tokens": 5}',
+        "{",
+        '{"at": 1, "prompt_tokens": 5, "output_tokens": 5, "team": {}}',
+    ]
+    assert [line.split(": ")[0] for line in mistakes("\n".join(objects))] == [f"t.csv:{line}" for line in (2, 3, 4, 5)]
+
+
+def test_what_makes_the_rest_unreadable_is_the_last_that_is_told() -> None:
+    assert [line[:7] for line in mistakes(f'{OURS}\n0,x,5\n0,5,"5\n0,x,5\n')] == ["t.csv:2", "t.csv:4"]
+    named = f"{OURS},model\n0,x,5,chat\n0,5,5,\n0,5,5,chat\n1,-1,5,chat\n"
+    assert [line[:7] for line in mistakes(named, asking=Asking())] == ["t.csv:2", "t.csv:3", "t.csv:5"]
+    unnamed = mistakes(f"{OURS}\n0,5,5\n1,x,5\n", asking=Asking())
+    assert unnamed == ["t.csv:2: it names no model: say with --model which one is asked for"]
+
+
 def test_a_request_that_names_no_model_needs_one() -> None:
     with pytest.raises(BadRequest, match=r"t.csv:2: it names no model: say with --model which one is asked for"):
         read_trace("t.csv", io.StringIO(f"{OURS}\n0,5,5\n"), asking=Asking())

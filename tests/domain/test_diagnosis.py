@@ -69,7 +69,7 @@ def test_where_nobody_answers_nothing_else_is_told() -> None:
     diagnosis = diagnosed(target(), away, None)
     assert [each.what for each in diagnosis.checks] == ["reachable"]
     assert diagnosis.must_act
-    assert check(diagnosis, "reachable").found == "nobody answers at http://127.0.0.1:8001/v1 (/health: no connection)"
+    assert check(diagnosis, "reachable").found == "it does not answer: /health: no connection"
     assert check(diagnosis, "reachable").advice == "Start it, or correct `url` of home in the policy."
 
 
@@ -94,6 +94,47 @@ def test_what_answers_is_held_against_the_policys_engine(
 ) -> None:
     found = check(diagnosed(target(written), reading(written, looks_like=seen), GOOD_TRIAL), "engine")
     assert (found.grade, found.advice) == (grade, advice)
+
+
+def server(family: str, **named: object) -> EngineReading:
+    """Something that answers in OpenAI's dialect, and tells nothing that only engines of this family tell."""
+    nothing = EngineSignals(at_s=0.0, numbers={}, missing=dict.fromkeys(SignalName, Absent.UNREADABLE))
+    return reading(family, signals=nothing, looks_like=(), version=None, **named)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_what_only_answers_like_an_engine_is_not_taken_for_one(family: str) -> None:
+    diagnosis = diagnosed(target(family), server(family), GOOD_TRIAL)
+    engine = check(diagnosis, "engine")
+    assert engine.grade is Grade.NOTE
+    assert FAMILIES[family].title in engine.found
+    assert check(diagnosis, "load").grade is not Grade.OK
+    assert "no prediction of a first token is corrected" in f"{engine.found} {check(diagnosis, 'load').found}"
+    assert [check(diagnosis, what).grade for what in ("full queue", "abort")] == [Grade.NOTE] * 2
+
+
+def test_an_engines_own_signals_show_what_it_is_though_its_marks_do_not() -> None:
+    diagnosis = diagnosed(target(), reading(looks_like=()), GOOD_TRIAL)
+    assert (check(diagnosis, "engine").grade, check(diagnosis, "abort").grade) == (Grade.OK, Grade.OK)
+
+
+def test_an_engine_of_the_policys_own_may_look_like_the_one_that_it_is_made_after() -> None:
+    own = replace(FAMILIES["vllm"], name="own-x", title="own-x")
+    told = diagnosed(a_target(kind="own-x", family=own, model="m"), reading(looks_like=("vllm",)), GOOD_TRIAL)
+    assert (check(told, "engine").grade, check(told, "engine").found) == (Grade.OK, "own-x 0.33.0")
+    silent = reading(signals=without(*SignalName), looks_like=("vllm",))
+    told = diagnosed(a_target(kind="own-x", family=own, model="m"), silent, GOOD_TRIAL)
+    assert check(told, "engine").grade is Grade.ACT
+
+
+def test_a_list_of_models_is_no_word_of_readiness() -> None:
+    silent = check(diagnosed(target(), reading(faults=("/health answers 404",)), GOOD_TRIAL), "reachable")
+    assert silent.grade is Grade.NOTE
+    assert silent.found == "it lists its models, and does not say whether it is ready (/health answers 404)"
+    told = check(diagnosed(target(), reading(faults=("/version answers 404",)), GOOD_TRIAL), "reachable")
+    assert (told.grade, told.found) == (Grade.OK, "it answers and says that it is ready")
+    no_page = check(diagnosed(target("openai_compatible"), server("openai_compatible"), GOOD_TRIAL), "reachable")
+    assert (no_page.grade, no_page.found) == (Grade.OK, "it answers and lists its models")
 
 
 def test_a_legacy_engine_is_called_so_with_the_way_out() -> None:

@@ -10,7 +10,7 @@ import pytest
 from app.domain.diagnosis import Diagnosis, Grade
 from app.domain.errors import SetupError
 from app.domain.target import Hosting, Target
-from app.flows.doctor import examine, patients
+from app.flows.doctor import examine, not_examined, patients
 from app.providers.credentials import NamedCredentials
 from app.providers.engine_probe import HttpEngineProbe
 from app.providers.engines.families import FAMILIES
@@ -96,7 +96,11 @@ def test_only_self_hosted_targets_are_patients() -> None:
     policy = a_policy(a_target("gpu"), hosted)
     assert [each.name for each in patients(policy, None)] == ["gpu"]
     assert [each.name for each in patients(policy, "gpu")] == ["gpu"]
-    with pytest.raises(SetupError, match='"hosted" is not a self-hosted target of the policy; those are: gpu'):
+    with pytest.raises(SetupError, match="managed one, which is not examined; those are: gpu"):
         patients(policy, "hosted")
-    with pytest.raises(SetupError, match="nothing to examine"):
+    with pytest.raises(SetupError, match='"nobody" is not a self-hosted target of the policy; those are: gpu'):
+        patients(policy, "nobody")
+    with pytest.raises(SetupError, match=r"nothing to examine \(managed targets are not examined: hosted\)"):
         patients(a_policy(hosted), None)
+    assert not_examined(policy) == "managed targets are not examined: hosted"
+    assert not_examined(a_policy(a_target("gpu"))) == ""

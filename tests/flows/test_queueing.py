@@ -15,17 +15,18 @@ from app.domain.errors import CallerLeft, FaultKind, NoPlace, NoTarget, TargetFa
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.pricing.rate_card import RateCard
+from app.domain.routing.plan import Candidate, Refusal, RefusalReason
 from app.domain.routing.policy import Policy, Rule, Timeouts
-from app.domain.target import Target
+from app.domain.target import QueueSeen, Target, TargetSeen
 from app.flows.answer import answer
 from app.flows.draft import STATUS_CALLER_LEFT
 from app.flows.queue_ticker import LOOK_EVERY_S, QueueTicker
-from app.flows.queueing import look
+from app.flows.queueing import code_of_refusal, look
 from app.providers.scripted import Script
 from tests.fakes.budget_book import MemoryBudgetBook
 from tests.flows.house import Caller, House, a_house, asked
 from tests.flows.test_hold import CENT, a_budget, kept
-from tests.makers import a_caller, a_policy, a_route, a_target
+from tests.makers import a_caller, a_policy, a_route, a_target, some_facts
 
 HOME = a_target("home", in_flight_most=1)
 AWAY = a_target("away")
@@ -256,6 +257,10 @@ async def test_a_wait_that_is_predicted_to_be_too_long_is_not_begun() -> None:
         house.provider.calls.clear()
         async with _full(house):
             await _ask(house, 3)
+            house.gateway.policy.swap(_policy(HOME, queue_s=1.5))
+            with pytest.raises(NoTarget) as caught:
+                await _ask(house, 4)
+    assert caught.value.code == "queue_timeout"
     receipt = _receipt(house, 3)
     (home, away) = receipt.decision.candidates
     assert home.filter == "queue"
@@ -394,6 +399,7 @@ async def test_a_herd_is_served_as_far_as_the_queue_goes_and_the_rest_is_refused
     watching.cancel()
     refused = [fault for fault in ended if fault is not None]
     assert all(isinstance(fault, NoPlace | NoTarget) for fault in refused)
+    assert {fault.code for fault in refused if isinstance(fault, NoPlace | NoTarget)} == {"queue_full"}
     assert len(house.provider.calls) == 400 - len(refused)
     assert len(house.provider.calls) >= 20
     assert len(refused) >= 300
@@ -460,10 +466,30 @@ async def test_a_handler_that_is_cancelled_while_it_waits_still_leaves_a_receipt
 async def test_a_rule_that_does_not_wait_goes_elsewhere_and_never_queues() -> None:
     house = _house(ENDLESS, policy=_policy(HOME, waits=False))
     async with _full(house):
-        with pytest.raises(NoTarget, match="its limit is 1"):
+        with pytest.raises(NoTarget, match="its limit is 1") as caught:
             await _ask(house, 1)
+    assert caught.value.code is None
     assert house.told.waits == []
     assert house.gateway.queues.lengths() == {}
+
+
+def test_who_is_refused_when_it_comes_is_told_which_queue_kept_it_out() -> None:
+    policy = _policy(replace(HOME, waiting_most=2), AWAY)
+    late, full = QueueSeen(waiting=1, ahead=1, predicted_wait_ms=9e6), QueueSeen(waiting=2, ahead=2, is_full=True)
+
+    def code(*seen: tuple[str, str, TargetSeen]) -> str | None:
+        candidates = tuple(
+            Candidate(target=name, rejected="no", filter=kept_out_by, seen=each) for name, kept_out_by, each in seen
+        )
+        refusal = Refusal(reason=RefusalReason.NO_TARGET, rule="patient", message="no", candidates=candidates)
+        return code_of_refusal(refusal, facts=some_facts(), policy=policy)
+
+    out = ("away", "credential", TargetSeen(credential_present=False))
+    assert code(("home", "queue", TargetSeen(in_flight=1, queue=full)), out) == "queue_full"
+    assert code(("home", "queue", TargetSeen(in_flight=1, queue=late)), out) == "queue_timeout"
+    engines_own = TargetSeen(in_flight=1, waiting=2, queue=late)
+    assert code(("home", "queue", engines_own), out) == "queue_full"
+    assert code(("home", "circuit", TargetSeen(queue=full)), out) is None
 
 
 async def test_a_next_candidate_that_costs_more_holds_more_before_it_is_asked() -> None:

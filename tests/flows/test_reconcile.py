@@ -267,7 +267,9 @@ async def test_whose_bill_it_is_is_said_or_plain(database: Database) -> None:
     with pytest.raises(BadRequest, match=r"--provider, or with --target; .*fast \(groq\), hosted \(openai\)"):
         await names()
     assert await names(provider="OpenAI") == ["hosted", "hosted-2"]
-    assert await names(names=["fast", "home"]) == ["fast", "home"]
+    assert await names(names=["fast", "hosted"]) == ["fast", "hosted"]
+    with pytest.raises(BadRequest, match=r"home is self-hosted: no seller sends a bill .*: fast \(groq\), hosted"):
+        await names(names=["fast", "home"])
     with pytest.raises(BadRequest, match="no attempt at 'hostde'"):
         await names(names=["hostde"])
     with pytest.raises(BadRequest, match="provider 'anthropic'"):

@@ -6,8 +6,11 @@ from app.domain.errors import BadRequest
 from app.domain.limits import UNLIMITED, RateLimits
 from app.flows.keys import cost_centre_of
 from app.flows.teams import create_team, limit_team, list_teams, read_limits, team_view
+from app.ports import KeyRecord
+from tests.fakes.key_book import MemoryKeyBook
 from tests.fakes.team_book import MemoryTeamBook
 from tests.flows.test_keys import NOW_S, SetClock
+from tests.makers import a_caller
 
 
 async def test_a_team_is_made_listed_and_limited() -> None:
@@ -15,13 +18,32 @@ async def test_a_team_is_made_listed_and_limited() -> None:
     made = await create_team(book, name="research", cost_centre="cc-1", clock=SetClock())
     assert (made.created_at_s, made.limits) == (NOW_S, UNLIMITED)
     await limit_team(book, "research", RateLimits(tokens_per_minute=5))
-    (team,) = await list_teams(book)
+    (team,) = await list_teams(book, MemoryKeyBook())
     assert team_view(team) == {
         "name": "research",
         "cost_centre": "cc-1",
         "requests_per_minute": None,
         "tokens_per_minute": 5,
     }
+
+
+async def test_teams_that_only_keys_name_are_listed_too_without_limits() -> None:
+    teams, keys = MemoryTeamBook(), MemoryKeyBook()
+    await create_team(teams, name="research", cost_centre="cc-1", clock=SetClock())
+    named = [("research", "cc-9"), ("demo", "cc-2"), ("demo", "cc-3"), ("gone", "cc-4"), ("demo", "cc-2")]
+    for number, (team, payer) in enumerate(named):
+        caller = a_caller(key_id=f"key{number}", team=team, cost_centre=payer)
+        record = KeyRecord(caller=caller, name="k", digest=b"", pepper_version=1, created_at_s=100.0 - number)
+        await keys.add(record)
+    await keys.revoke("key3", at_s=200.0)
+    listed = await list_teams(teams, keys)
+    assert [(team.name, team.cost_centre, team.is_made) for team in listed] == [
+        ("demo", "cc-2, cc-3", False),
+        ("research", "cc-1", True),
+    ]
+    assert (listed[0].limits, listed[0].created_at_s) == (UNLIMITED, 96.0)
+    with pytest.raises(BadRequest, match="only keys name has no limits: make it with `breakeven team create"):
+        await limit_team(teams, "demo", UNLIMITED)
 
 
 async def test_a_team_that_is_there_is_not_made_again_and_one_that_is_not_has_no_limits() -> None:

@@ -86,7 +86,8 @@ class Receipt:
     policy_digest: str
     decision: Plan | Refusal
     outcome: Outcome
-    #: HTTP status the caller saw; 499 when the caller left before one was sent.
+    #: HTTP status the caller saw; 499 when the caller left before one was sent. Without meaning where the outcome is
+    #: interrupted: nobody knows what that caller saw.
     status: int
     attempts: tuple[Attempt, ...] = ()
     #: From the first byte of the request to the last of the answer.

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.domain.ledger.adjustment import Adjustment
 from app.domain.ledger.receipt import Attempt, Receipt
+from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars, shown
 from app.domain.routing.explain import explain
 from app.domain.routing.plan import NOTHING_ELSE, Plan
@@ -16,7 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def receipt_view(receipt: Receipt, *, adjustments: Iterable[Adjustment] | None = None) -> dict[str, object]:
-    """The receipt as a JSON-ready mapping. Amounts are exact decimal strings in USD; absent times are None.
+    """The receipt as a JSON-ready mapping. Amounts are exact decimal strings in USD; absent times are None,
+    and so is the status of an interrupted request, whose end no caller is known to have seen.
 
     With `adjustments`, of any attempts, those of its own and the charge that they correct it to; without, the charge
     as it was first booked and no word of corrections.
@@ -27,7 +29,8 @@ def receipt_view(receipt: Receipt, *, adjustments: Iterable[Adjustment] | None =
         "object": "receipt",
         "at": moment(receipt.at_us),
         "outcome": receipt.outcome.value,
-        "status": receipt.status,
+        # What stands on an interrupted one is what it would have been, had its caller left: nobody knows what it saw.
+        "status": None if receipt.outcome is Outcome.INTERRUPTED else receipt.status,
         "model": receipt.facts.model,
         "endpoint": receipt.facts.endpoint.value,
         "stream": receipt.facts.stream,
@@ -125,9 +128,9 @@ def _attempt_view(attempt: Attempt) -> dict[str, object]:
         "tokens_per_s": None if speed is None else round(speed, 1),
         "duration_ms": _ms(attempt.duration_s),
         "usd_per_million_tokens": {
-            "prompt": str(attempt.price_prompt),
-            "cached_prompt": str(attempt.price_cached_prompt),
-            "output": str(attempt.price_output),
+            "prompt": f"{attempt.price_prompt:f}",
+            "cached_prompt": f"{attempt.price_cached_prompt:f}",
+            "output": f"{attempt.price_output:f}",
         },
         "rate_card": attempt.rate_card_digest,
         "charge_usd": shown(attempt.charge),

@@ -148,7 +148,7 @@ class RateCard(_Scaled):
         for _, _, sheet in terms.sheets():
             for _, price in sheet.prices():
                 if not price.is_finite() or price < 0 or _digits(price) > PRICE_DIGITS_MOST:
-                    raise ValueError(f"{price} is no price: write 0 or more, with at most {PRICE_DIGITS_MOST} digits")
+                    raise ValueError(f"{price:f} is no price: write 0 or more, with at most {PRICE_DIGITS_MOST} digits")
         sheet = terms.sheet
         return cls(
             prompt=sheet.prompt,

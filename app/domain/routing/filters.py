@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from app.domain.figures import in_digits
 from app.domain.routing.facts import Endpoint, RequestFacts
 from app.domain.target import Capability, Circuit, Hosting, Target, TargetSeen
 
@@ -136,7 +137,7 @@ def has_its_turn_in_time(seen: TargetSeen, *, within_s: float) -> str | None:
         return None
     return (
         f"{_requests(seen.queue.ahead)} ahead in its queue and a place is predicted after "
-        f"{seen.queue.predicted_wait_ms / 1000:.1f} s; a request may wait {within_s:g} s"
+        f"{seen.queue.predicted_wait_ms / 1000:.1f} s; a request may wait {in_digits(within_s, significant=6)} s"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.domain.budget import Budget, BudgetSeen, PastStep
+from app.domain.figures import in_digits
 from app.domain.routing.facts import RequestFacts
 from app.domain.routing.policy import Preference, Rule
 from app.domain.routing.ranking import Contender
@@ -48,4 +49,4 @@ def reject_the_others(contenders: Sequence[Contender], reached: Sequence[tuple[B
 
 def said(budget: Budget, step: PastStep) -> str:
     """Which step of which budget it is, for people."""
-    return f'the budget "{budget.name}" is past {step.from_ppm / MILLION:.6g} of its amount'
+    return f'the budget "{budget.name}" is past {in_digits(step.from_ppm / MILLION, significant=6)} of its amount'

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, cast
 
 from app.domain.budget import BudgetSeen
@@ -34,6 +35,16 @@ def test_a_refused_request_has_a_receipt_without_a_target() -> None:
     view = receipt_view(a_receipt(decision=refusal, outcome=Outcome.REFUSED, status=503, attempts=()))
     assert view["target"] is None
     assert view["charge_usd"] == "0.00"
+
+
+def test_of_an_interrupted_request_nobody_knows_which_status_its_caller_saw() -> None:
+    assert receipt_view(a_receipt(outcome=Outcome.INTERRUPTED, status=499))["status"] is None
+    assert receipt_view(a_receipt(outcome=Outcome.ABANDONED, status=499))["status"] == 499
+
+
+def test_a_price_has_no_exponent() -> None:
+    view = receipt_view(a_receipt(an_attempt(price_prompt=Decimal("6E-8"))))
+    assert view["attempts"][0]["usd_per_million_tokens"]["prompt"] == "0.00000006"  # type: ignore[index]
 
 
 def test_a_caller_reads_nothing_of_shadows_budgets_or_targets_that_are_not_its_rules() -> None:
