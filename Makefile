@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this repository. `make help` lists it.
 .POSIX:
 .DEFAULT_GOAL = help
-.PHONY: help run test test-vllm check bench bench-idle bench-spill simulate faults lock clean install-worker install-dev install-plot compiled
+.PHONY: help run test test-vllm check bench bench-idle bench-spill simulate faults outages lock clean install-worker install-dev install-plot compiled
 SHELL = /bin/sh
 
 # Where the virtual environments are, the second for vLLM alone; PYTHON=… names the interpreter it is made with; ARGS=… is passed on.
@@ -52,6 +52,9 @@ simulate: install-dev ## budgets over several processes by seed: crashes, losses
 
 faults: install-dev ## four processes under load while everything around them breaks; the books and the target's log must agree
 	@$(python) -m tests.faults --requests $(or $(REQUESTS),10000) --seed $(or $(SEED),1)
+
+outages: install-dev ## a minute of everything failing at 200 requests a second, 2,000 callers at once, 500 slow sockets: the figures (4 min)
+	@STORM_S=60 STORM_RPS=200 HERD=2000 SLOW_SOCKETS=500 OTHERS=1000 $(python) -m pytest -q -s tests/journeys/test_outages.py tests/journeys/test_overload.py -k "while or herd or heads"
 
 lock: install-dev ## write deploy/locks/*.txt anew from pyproject.toml (needs uv and the network)
 	@PATH="$(VENV)/bin:$$PATH" sh deploy/locks/compile.sh

@@ -138,7 +138,8 @@ Answering = Callable[[Heard], Answer]
 
 class ScriptedUpstream:
     """An HTTP/1.1 server on 127.0.0.1, with TLS if it is given. Enter it in the test's loop; leaving it ends every
-    connection. With `queues` it looks, before every step of an answer, how much of it the caller's process has read."""
+    connection, and entered again it is at the same port. With `queues` it looks, before every step of an answer, how
+    much of it the caller's process has read."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, queues: SocketQueues | None = None) -> None:
         self._tls = tls
@@ -150,6 +151,7 @@ class ScriptedUpstream:
         self._always: Answer | Answering = stream()
         self._server: asyncio.Server | None = None
         self._something = asyncio.Event()
+        self._port = 0
         self.url = ""
 
     def will(self, *answers: Answer | Answering) -> None:
@@ -170,8 +172,9 @@ class ScriptedUpstream:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, ssl=self._tls)
-        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self._port, ssl=self._tls)
+        self._port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}/v1"
         return self
 
     async def __aexit__(

@@ -90,8 +90,7 @@ async def open_rooms(
 ) -> AsyncIterator[Rooms]:
     """The rooms for the length of a block. Raises SetupError while Postgres cannot be asked for keys and prices."""
     seams = Seams.of(settings.crash_at)
-    fleet, retries = _fleet(settings, clock, workers), RetryBudget()
-    admission = Admission(most=settings.requests_most)
+    fleet, retries, admission = _fleet(settings, clock, workers), RetryBudget(), Admission(most=settings.requests_most)
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(_books(url, clock))
         calling, rates_book = callers(settings, url, database, clock=clock), PostgresRatesBook(database)
@@ -102,12 +101,13 @@ async def open_rooms(
         await _first_look(calling, rates_book, fleet, policy, curves)
         spool = await stack.enter_async_context(_spool(settings, clock))
         client = await stack.enter_async_context(_client(seams))
-        shadows, queues, books = Shadows[Copy](), Queues(), BooksSeen()
+        shadows, queues, books, ledger = Shadows[Copy](), Queues(), BooksSeen(), PostgresLedgerBook(database)
         metrics = _metrics(policy, fleet, spool, sink, shadows, retries, admission, queues, books)
         policy_log.metrics = metrics
         await stack.enter_async_context(metrics_socket(settings, metrics.text))
         repeat_book = PostgresRepeatBook(await stack.enter_async_context(_repeats_database(url)))
         repeats = Repeats(repeat_book, holder=spool.home)
+        watch = _fleet_watch(settings, client, fleet, policy, clock=clock)
         our_money = money(database, spool, clock=clock, policy=policy, close_too=repeat_book.close)
         gateway = Gateway(
             clock=clock,
@@ -123,9 +123,9 @@ async def open_rooms(
             shadows=shadows,
             retries=retries,
             queues=queues,
+            make_sure=watch.make_sure,
             closed=lambda: closed(settings, books),
         )
-        ledger = PostgresLedgerBook(database)
         yield Rooms(
             app=seams.app(_app(settings, gateway, calling, admission, ledger, spool, metrics, books, repeats)),
             gateway=gateway,
@@ -141,7 +141,7 @@ async def open_rooms(
             database=database,
             metrics=metrics,
             policy_keeper=keeper,
-            fleet_watch=_fleet_watch(settings, client, fleet, policy, clock=clock),
+            fleet_watch=watch,
             curves=curves,
             books=books,
         )

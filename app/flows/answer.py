@@ -24,12 +24,12 @@ from app.domain.routing.facts import RequestFacts
 from app.domain.routing.plan import Plan, Refusal
 from app.domain.routing.policy import Policy
 from app.domain.routing.snapshot import Snapshot
-from app.flows.dispatch import Errand, Visit, dispatch, too_long
+from app.flows.dispatch import Errand, Visit, too_long
 from app.flows.draft import STATUS_CALLER_LEFT, ReceiptDraft
 from app.flows.funding import Funded, fund
 from app.flows.gateway import Asked, Gateway
 from app.flows.queueing import code_of_refusal
-from app.flows.relay import fetch
+from app.flows.relay import first_whole
 from app.flows.settle import settle, settle_without_waiting
 from app.flows.shadow import offer_copy
 from app.flows.stream import stream
@@ -141,8 +141,7 @@ async def _serve(
             if asked.facts.stream:
                 visit, held = await stream(errand, reply, lambda visit: _opening(visit, draft, plan))
             else:
-                async with await dispatch(errand, []) as visit:
-                    held = await fetch(visit)
+                visit, held = await first_whole(errand)
     except TimeoutError:
         if leash.pulled:
             return _Ending(outcome=Outcome.ABANDONED, error=CallerLeft("the caller closed the connection"))

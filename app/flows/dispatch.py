@@ -1,9 +1,10 @@
-"""Walk the plan until one target opens. What becomes of a stream that breaks after that is `stream.py`'s."""
+"""Walk the plan until one target opens. What becomes of an answer that breaks after that is `stream.py`'s, or for one
+that is not streamed `relay.py`'s."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -13,9 +14,10 @@ from app.domain.budget import Budget
 from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable, NoPlace, TargetFailure
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
+from app.domain.routing.filters import serves_the_model
 from app.domain.routing.policy import Route
-from app.domain.routing.snapshot import Snapshot
-from app.domain.target import Circuit
+from app.domain.routing.snapshot import UNSEEN, Snapshot
+from app.domain.target import Circuit, TargetSeen
 from app.domain.telling import Telling
 from app.domain.trying import next_try
 from app.flows.draft import OpenAttempt, ReceiptDraft
@@ -131,7 +133,7 @@ class Visit:
             if self._draft.stream:
                 self.attempt.hears(piece, at_s=at_s)
             else:
-                self.attempt.hears_whole(piece.raw, piece.usage)
+                self.attempt.hears_whole(piece.raw, piece.usage, text_bytes=piece.content_bytes)
 
     def _meaning(self, fault: BaseException | None) -> tuple[Outcome, TargetFailure | None]:
         if fault is None:
@@ -169,6 +171,9 @@ async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
             if not await _hold_more(errand, name):
                 break
             cap = _needs(errand, name).output_tokens_cap
+        if errand.gateway.fleet.is_in_doubt(name) and (swapped := await _swapped(errand, name)) is not None:
+            full[name] = swapped
+            continue
         if errand.waits and (no_place := await _place_at(errand, name)) is not None:
             full[name] = no_place
             continue
@@ -184,6 +189,18 @@ async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
         else:
             return visit
     raise failures[-1] if failures else list(full.values())[-1]
+
+
+async def _swapped(errand: Errand, name: str) -> NoPlace | None:
+    """A connection there broke since it was asked last: why it is not to be asked now. None: it serves what the policy
+    means, as far as it can be known."""
+    await errand.gateway.make_sure(name)
+    seen, target = _seen(errand.gateway).get(name, UNSEEN), errand.snapshot.policy.targets[name]
+    why = serves_the_model(errand.asked.facts, target, seen)
+    if why is None:
+        return None
+    errand.draft.passed_over(name, why=why)
+    return NoPlace(f"{name} cannot be asked now: {why}", target=name, code="no_target")
 
 
 async def _place_at(errand: Errand, name: str) -> NoPlace | None:
@@ -223,8 +240,11 @@ async def _next_target(errand: Errand, failures: Sequence[TargetFailure], full: 
 
 def _resting(gateway: Gateway) -> set[str]:
     """Targets that may not be asked by now: their circuits are open, or they turned out to serve another model."""
-    view = gateway.fleet.view(at_s=gateway.clock.monotonic_s())
-    return {name for name, seen in view.items() if seen.circuit is Circuit.OPEN or seen.serves_instead}
+    return {name for name, seen in _seen(gateway).items() if seen.circuit is Circuit.OPEN or seen.serves_instead}
+
+
+def _seen(gateway: Gateway) -> Mapping[str, TargetSeen]:
+    return gateway.fleet.view(at_s=gateway.clock.monotonic_s())
 
 
 def _jitter(request_id: str) -> float:

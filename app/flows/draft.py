@@ -53,12 +53,12 @@ class OpenAttempt:
         if piece.usage is not None:
             self.meter.saw_usage(piece.usage, is_final=self.finished)
 
-    def hears_whole(self, body: bytes, usage: Usage | None) -> None:
-        """The meter is told what came of an answer that is not streamed."""
+    def hears_whole(self, body: bytes, usage: Usage | None, *, text_bytes: int = 0) -> None:
+        """The meter is told what came of an answer that is not streamed. `text_bytes`: of them known to be text."""
         if usage is not None:
             self.meter.saw_usage(usage)
         else:
-            self.meter.saw_whole(body_bytes=len(body))
+            self.meter.saw_whole(body_bytes=len(body), text_bytes=text_bytes)
 
     def cost_of(self, usage: Usage) -> Nanodollars:
         return charge(usage=usage, price=self.price)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -27,6 +27,10 @@ from app.live.spilled import Spilled
 from app.ports import Clock, Journal, Provider, Readings
 
 _MICROSECONDS = 1_000_000
+
+
+async def _as_it_is(target: str) -> None:
+    """Nobody asks: what was known stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class Gateway:
     #: Who waits for full targets, and who looks after them.
     queues: Queues = field(default_factory=Queues)
     ticker: QueueTicker = field(default_factory=QueueTicker)
+    #: Returns when it is known what a target of ours serves whose connection broke, or a moment later: `FleetWatch`.
+    make_sure: Callable[[str], Awaitable[None]] = field(default=_as_it_is)
 
     def snapshot(self, *, at_us: int, team: str = "") -> Snapshot:
         """The world as it is now; `at_us` is the wall clock. Full targets that rules wait for are seen as a request of

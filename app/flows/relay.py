@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from app.flows.dispatch import Visit
+from app.domain.errors import TargetFailure
+from app.flows.dispatch import Errand, Visit, dispatch
 from app.flows.draft import CHECKPOINT_TOKENS
 from app.flows.gateway import Gateway
 
@@ -26,6 +27,22 @@ async def relay(visit: Visit, write: Callable[[bytes], Awaitable[None]], gateway
         if piece.raw:
             await write(piece.raw)
     return b""
+
+
+async def first_whole(errand: Errand) -> tuple[Visit, bytes]:
+    """The attempt whose answer came in one piece, and that body. One that turns out cut, late or no answer is a failure
+    of that attempt alone: its caller has seen nothing, so the next candidate may answer, as before any first byte.
+
+    Raises what `dispatch` raises when nobody is left.
+    """
+    failures: list[TargetFailure] = []
+    while True:
+        visit = await dispatch(errand, failures)
+        try:
+            async with visit:
+                return visit, await fetch(visit)
+        except TargetFailure as fault:
+            failures.append(fault)
 
 
 async def fetch(visit: Visit) -> bytes:

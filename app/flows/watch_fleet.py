@@ -9,12 +9,13 @@ answer says nothing else of it: its signals grow old, and requests will show.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
-from app.domain.engine import EngineReading
+from app.domain.engine import EngineReading, Health
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Hosting, Target
 from app.live.fleet import Fleet
@@ -33,6 +34,8 @@ TICK_S: Final = 0.1
 RESTING_EVERY_S: Final = 1.0
 #: … and of one that serves another model, or that did not say what it serves.
 MODELS_AGAIN_S: Final = 5.0
+#: A request waits so long at the most until it is known what a target serves whose connection broke.
+SURE_WITHIN_S: Final = 1.0
 
 _NAMES_MOST: Final = 3
 _COUNTERS: Final = (
@@ -65,14 +68,36 @@ class FleetWatch:
         self._jitter = jitter
         self._notice = notice
         self._watched: dict[str, _Watched] = {}
+        #: Somebody waits for a question.
+        self._called = asyncio.Event()
 
-    async def keep(self, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    async def keep(self) -> None:
         """Ask, for ever, until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
+                self._called.clear()
                 for question in self.due():
                     group.create_task(question)
-                await pause(TICK_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TICK_S):
+                        await self._called.wait()
+
+    async def make_sure(self, target: str) -> None:
+        """Before a request is sent to a target in doubt: returns when it is known what it serves, when it was asked and
+        does not say, or after SURE_WITHIN_S. All who wait share one question; one that was silent then is not waited
+        for again for MODELS_AGAIN_S."""
+        watched = self._watched.get(target)
+        if watched is None or self._clock.monotonic_s() < watched.silent_until_s:
+            return
+        ours = watched.looks_begun + 1
+        watched.is_wanted = True
+        self._called.set()
+        try:
+            async with asyncio.timeout(SURE_WITHIN_S):
+                while self._fleet.is_in_doubt(target) and watched.looks_ended < ours:
+                    await watched.answered.wait()
+        except TimeoutError:
+            watched.silent_until_s = self._clock.monotonic_s() + MODELS_AGAIN_S
 
     def due(self) -> list[Coroutine[None, None, None]]:
         """The questions that are to be asked now; each is to be awaited, and none of its target follows before."""
@@ -89,7 +114,10 @@ class FleetWatch:
                 watched.has_rested = True
             elif watched.has_rested:
                 watched.models_s, watched.has_rested = now_s, False
-            if now_s >= watched.models_s and (is_busy or not watched.waits_for_traffic):
+            if is_busy and self._fleet.is_in_doubt(watched.target.name):
+                watched.models_s = min(watched.models_s, watched.asked_models_s + RESTING_EVERY_S)
+            is_due = now_s >= watched.models_s and (is_busy or not watched.waits_for_traffic)
+            if watched.is_wanted or is_due:
                 questions.append(self._ask_models(watched))
             elif is_busy and watched.tells_load and now_s >= watched.poll_s:
                 questions.append(self._ask_load(watched))
@@ -125,6 +153,7 @@ class FleetWatch:
 
     async def _ask_models(self, watched: _Watched) -> None:
         name, watched.asked_models_s = watched.target.name, self._clock.monotonic_s()
+        watched.looks_begun, watched.is_wanted = watched.looks_begun + 1, False
         try:
             before = self._fleet.in_flight().get(name, 0)
             reading = await self._probe.look(watched.target)
@@ -132,12 +161,17 @@ class FleetWatch:
             self._heard(watched, reading.signals, before=before)
             self._judge(watched, reading)
         finally:
+            watched.looks_ended = watched.looks_begun
             self._asked(watched)
 
     def _asked(self, watched: _Watched) -> None:
         spread = 1 + POLL_SPREAD * (2 * self._jitter() - 1)
         watched.poll_s = self._clock.monotonic_s() + POLL_EVERY_S * spread
         watched.is_asked = False
+        answered, watched.answered = watched.answered, asyncio.Event()
+        answered.set()
+        if watched.is_wanted:
+            self._called.set()
 
     def _heard(self, watched: _Watched, signals: EngineSignals, *, before: int) -> None:
         """`before`: what was in flight there when it was asked. What left or came meanwhile may be counted or not."""
@@ -156,6 +190,8 @@ class FleetWatch:
         if self._watched.get(target.name) is not watched:
             return
         self._fleet.runs(target.name, version=reading.version or "")
+        if reading.health is not Health.AWAY:
+            self._fleet.is_sure(target.name, at_s=watched.asked_models_s)
         watched.waits_for_traffic = not reading.models
         if not is_right:
             watched.models_s = watched.asked_models_s + MODELS_AGAIN_S
@@ -187,6 +223,15 @@ class _Watched:
     #: That question waits until requests flow.
     waits_for_traffic: bool = False
     has_rested: bool = False
+    #: Somebody waits until it is known what it serves.
+    is_wanted: bool = False
+    #: It did not answer that in time: nobody waits for it before this.
+    silent_until_s: float = -inf
+    #: Questions for its models, one at a time.
+    looks_begun: int = 0
+    looks_ended: int = 0
+    #: Set when the question that is out now, or else the next one, has its answer.
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
     serves_instead: str = ""
     signals: EngineSignals | None = None
 

@@ -9,8 +9,8 @@ from app.domain.circuit import CLOSED, CONDUCT, STALLED, Breaker
 from app.domain.errors import FaultKind, TargetFailure
 from app.domain.target import Circuit
 
-#: Faults that mean a stalled engine when nothing at all came from it meanwhile.
-_WAITED_IN_VAIN = frozenset({FaultKind.FIRST_TOKEN_TIMEOUT, FaultKind.IDLE_TIMEOUT})
+#: Faults that mean a stalled engine when nothing at all came from it meanwhile. What is idle had begun: something came.
+_WAITED_IN_VAIN = frozenset({FaultKind.FIRST_TOKEN_TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

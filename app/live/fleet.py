@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import partial
 from math import inf
+from typing import Final
 
 from app.domain.capacity.learned import LearnedCurve, version_kept
-from app.domain.errors import TargetFailure
+from app.domain.errors import FaultKind, TargetFailure
 from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.pricing.self_host import MeasuredRates, standard_card
@@ -21,6 +22,9 @@ from app.live.target_load import TargetLoad
 from app.live.target_place import TTFT_KNOWN_S, TargetPlace
 from app.ports.curves import KeptCurve
 from app.ports.ledger import Compared, TargetSent
+
+#: Faults of a connection whose other end may be gone, and may come back as another.
+_BROKE: Final = frozenset({FaultKind.CUT, FaultKind.REFUSED_CONNECTION})
 
 
 class Fleet:
@@ -177,6 +181,18 @@ class Fleet:
             place.serves_instead = instead
             self._changed.add(target)
 
+    def is_in_doubt(self, target: str) -> bool:
+        """A connection to this machine of ours broke or was refused: an engine that was started since may serve
+        another model, and nobody has asked it yet."""
+        place = self._places.get(target)
+        return place is not None and place.broke_s is not None
+
+    def is_sure(self, target: str, *, at_s: float) -> None:
+        """It was asked at that moment, and answered: what `serves` says is what is there."""
+        place = self._places.get(target)
+        if place is not None and place.broke_s is not None and place.broke_s <= at_s:
+            place.broke_s = None
+
     def runs(self, target: str, *, version: str) -> None:
         """What version an engine says it is. What was learned of another one is void."""
         place = self._places.get(target)
@@ -274,6 +290,8 @@ class Fleet:
             place.meters.pop(meter, None)
             place.progressed_s = max(place.progressed_s, at_s if answered else meter.last_content_s)
         if failure is not None:
+            if failure.kind in _BROKE and place.load is not None:
+                place.broke_s = at_s
             began_s = at_s if meter is None else meter.started_s
             progressed = meter is None or place.has_progressed_since(began_s)
             self._circuits.failed(failure, began_s=began_s, at_s=at_s, progressed=progressed)

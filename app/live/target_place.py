@@ -27,6 +27,7 @@ class TargetPlace:
     """One target, counted. A view shows it as an immutable `TargetSeen`."""
 
     __slots__ = (
+        "broke_s",
         "credential_present",
         "engine_version",
         "in_flight",
@@ -63,6 +64,8 @@ class TargetPlace:
         #: As the engine says, or as what was learned before says; empty: not known.
         self.engine_version = ""
         self.serves_instead = ""
+        #: When a connection there broke, so that another engine may have begun since; None: it is known what serves.
+        self.broke_s: float | None = None
 
     def limit(self, target: Target) -> None:
         """Count for the target's limits, if it has any."""
@@ -76,12 +79,12 @@ class TargetPlace:
     def learn(self, target: Target, *, processes: int) -> None:
         """Learn how fast it is, if it is ours. What was learned stands until it is another engine or model."""
         if target.hosting is not Hosting.SELF_HOSTED:
-            self.load, self.learned_of, self.serves_instead = None, None, ""
+            self.load, self.learned_of, self.serves_instead, self.broke_s = None, None, "", None
             return
         learned_of = identity_of(target)
         if self.load is None or self.learned_of != learned_of:
             self.load, self.learned_of, self.serves_instead = TargetLoad(processes=processes), learned_of, ""
-            self.engine_version = ""
+            self.engine_version, self.broke_s = "", None
         family = target.family
         tells_load = family is not None and SignalName.RUNNING in family.signals
         step_tokens = STEP_TOKENS if family is None else family.step_tokens

@@ -158,7 +158,8 @@ class UpstreamAnswer(Protocol):
     def unread(self) -> Sequence[Piece]:
         """What has come and was not asked for, for whoever leaves before the end: it was made, and will be billed.
 
-        Of a stream the pieces that are whole; of any other answer one piece, whose `raw` is what came of the body.
+        Of a stream the pieces that are whole; of any other answer one piece, whose `raw` is what came of the body, and
+        `content_bytes` what of it is text.
         Waits for nothing."""
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ _PATHS: Final = {Endpoint.CHAT: "/chat/completions", Endpoint.COMPLETIONS: "/com
 #: Destinations remembered; a policy has far fewer targets.
 _DESTINATIONS_MOST: Final = 4096
 _PROVIDER_REQUEST_ID_MOST: Final = 200
+#: What a body says, as far as it came: strings of JSON, the last of them perhaps without its end.
+_TEXTS: Final = re.compile(
+    rb'"(?:content|text|reasoning|reasoning_content|refusal|arguments)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)'
+)
 
 
 class OpenAiProvider:
@@ -101,9 +106,11 @@ class _Prepared:
 class WholeAnswer:
     """The UpstreamAnswer port for an answer that is not streamed."""
 
-    def __init__(self, http: HttpAnswer, blame: Blame) -> None:
+    def __init__(self, http: HttpAnswer, blame: Blame, *, idle_s: float) -> None:
         self._http = http
         self._blame = blame
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
         self._parts: list[bytes] = []
 
     @property
@@ -146,11 +153,17 @@ class WholeAnswer:
         self._http.close()
 
     async def _read(self) -> bytes:
-        """The whole body. What came of it stays in `_parts` until it is known to be an answer."""
-        parts, size_bytes = self._parts, 0
+        """The whole body. What came of it stays in `_parts` until it is known to be an answer.
+
+        Once it has begun it does not stop for long; what some send to keep a connection open is no beginning."""
+        parts, size_bytes, begun = self._parts, 0, False
+        length = self._http.header("content-length")
         while received := await self._http.read():
             parts.append(received)
             size_bytes += len(received)
+            begun = begun or not received.isspace()
+            if begun and str(size_bytes) != length:
+                self._http.expect_by(self._loop.time() + self._idle_s)
             if size_bytes > BODY_MOST_BYTES:
                 raise self._blame.failure(
                     FaultKind.INVALID_ANSWER, f"answered with more than {BODY_MOST_BYTES} bytes", status=200
@@ -282,7 +295,7 @@ async def _open_whole(call: UpstreamCall, destination: Destination, blame: Blame
     except BaseException:
         http.close()
         raise
-    return WholeAnswer(http, blame)
+    return WholeAnswer(http, blame, idle_s=call.timeouts.idle_s)
 
 
 def _connect_s(call: UpstreamCall) -> float:
@@ -368,7 +381,7 @@ def _as_left(body: bytes) -> list[Piece]:
     try:
         said = msgspec.json.decode(body, type=_Completion)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [Piece(body)]
+        return [Piece(body, content_bytes=sum(len(text) for text in _TEXTS.findall(body)))]
     if said.choices is None:
         return [Piece(body)]
     return [Piece(body, usage=usage_from(said.usage, service_tier=said.service_tier), finished=True)]

@@ -12,6 +12,7 @@ from app.domain.errors import (
     LedgerUnavailable,
     ModelNotAllowed,
     ModelUnknown,
+    NoPlace,
     NoTarget,
     TargetFailure,
 )
@@ -350,3 +351,56 @@ async def test_a_request_that_is_turned_away_for_what_it_asks_takes_no_tokens_of
     with pytest.raises(ModelUnknown):
         await answer(asked(house, model="nobody", prompt_tokens=9_000), Caller(), house.gateway)
     assert one.held == 10_000
+
+
+def _breaks(house: House, target: str, *, instead: str = "") -> list[str]:
+    """A connection there broke, and whoever asks finds this model; who was asked about."""
+    about: list[str] = []
+
+    async def make_sure(name: str) -> None:
+        about.append(name)
+        house.gateway.fleet.serves(name, instead=instead)
+        house.gateway.fleet.is_sure(name, at_s=house.gateway.clock.monotonic_s())
+
+    house.gateway = replace(house.gateway, make_sure=make_sure)
+    fleet, at_s = house.gateway.fleet, house.gateway.clock.monotonic_s()
+    failure = TargetFailure("cut", kind=FaultKind.CUT, target=target)
+    fleet.entered(target, at_s=at_s)
+    fleet.left(target, at_s=at_s, answered=False, failure=failure)
+    return about
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_nothing_is_sent_where_a_connection_broke_before_it_is_known_that_the_same_model_is_there(
+    stream: bool,
+) -> None:
+    house = a_house({"first": [Script()], "second": [Script()]})
+    about, caller = _breaks(house, "first", instead="llama"), Caller()
+    await answer(asked(house, stream=stream), caller, house.gateway)
+    receipt = _settled(house)
+    assert about == ["first"]
+    assert [attempt.target for attempt in receipt.attempts] == ["second"]
+    assert "it serves llama, not smollm2" in receipt.remarks[0]
+    assert caller.opening is not None
+    assert (caller.opening.target, caller.opening.attempts) == ("second", 1)
+
+
+async def test_one_that_serves_the_same_as_before_is_asked_as_it_was_decided_and_asked_about_once() -> None:
+    house = a_house({"first": [Script()], "second": [Script()]})
+    about = _breaks(house, "first")
+    for number in range(2):
+        await answer(asked(house, request_id=f"r{number}"), Caller(), house.gateway)
+    assert about == ["first"]
+    assert [call.target.name for call in house.provider.calls] == ["first", "first"]
+
+
+async def test_where_only_another_model_is_left_nobody_is_asked_and_nothing_is_charged() -> None:
+    house = a_house()
+    _breaks(house, "home", instead="llama")
+    with pytest.raises(NoPlace) as caught:
+        await answer(asked(house), Caller(), house.gateway)
+    assert (caught.value.code, caught.value.executed) == ("no_target", False)
+    assert "start that model there, or name this one in the policy" in str(caught.value)
+    receipt = _settled(house)
+    assert (receipt.outcome, receipt.attempts, receipt.status, receipt.charge) == (Outcome.REFUSED, (), 503, 0)
+    assert not house.provider.calls

@@ -20,6 +20,7 @@ from app.flows.watch_fleet import (
     POLL_EVERY_S,
     POLL_SPREAD,
     RESTING_EVERY_S,
+    SURE_WITHIN_S,
     TICK_S,
     FleetWatch,
 )
@@ -58,6 +59,7 @@ class _Engine:
     clock: _Clock
     models: tuple[str, ...] = ("smollm2",)
     version: str | None = "0.11"
+    health: Health = Health.READY
     numbers: Mapping[SignalName, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     slow: asyncio.Event | None = None
@@ -72,7 +74,7 @@ class _Engine:
         async with self._one("models"):
             return EngineReading(
                 at_s=self.clock.now_s,
-                health=Health.READY,
+                health=self.health,
                 signals=EngineSignals(at_s=self.clock.now_s, numbers=self.numbers, missing={}),
                 models=tuple(ServedModel(name=name) for name in self.models),
                 version=self.version,
@@ -122,6 +124,23 @@ class _Rooms:
         """One request comes and goes."""
         self.fleet.entered("home", at_s=self.clock.now_s)
         self.fleet.left("home", at_s=self.clock.now_s, answered=True)
+
+    def breaks(self) -> None:
+        """A connection to it breaks."""
+        failure = TargetFailure("cut", kind=FaultKind.CUT, target="home")
+        self.fleet.entered("home", at_s=self.clock.now_s)
+        self.fleet.left("home", at_s=self.clock.now_s, answered=False, failure=failure)
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """For the length of the block it asks by itself."""
+        task = asyncio.create_task(self.watch.keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     def instead(self) -> str:
         return self.fleet.view(at_s=self.clock.now_s)["home"].serves_instead
@@ -287,6 +306,76 @@ async def test_around_a_rest_after_failures_the_model_is_asked_for() -> None:
     rooms.engine.models = ("llama",)
     assert "models" in await rooms.over(RESTING_EVERY_S + TICK_S)
     assert rooms.instead() == "llama"
+
+
+async def test_all_who_are_to_be_sent_where_a_connection_broke_wait_for_one_answer_to_what_it_serves() -> None:
+    rooms = _rooms()
+    async with rooms.watching():
+        while rooms.engine.asked != ["models"]:
+            await asyncio.sleep(0)
+        rooms.engine.models = ("llama",)
+        rooms.breaks()
+        await asyncio.wait_for(asyncio.gather(*[rooms.watch.make_sure("home") for _ in range(20)]), 5)
+        assert rooms.engine.asked == ["models", "models"]
+    assert rooms.instead() == "llama"
+    assert not rooms.fleet.is_in_doubt("home")
+
+
+async def test_what_an_engine_said_before_its_connection_broke_says_nothing_of_what_is_there_now() -> None:
+    rooms = _rooms(slow=asyncio.Event())
+    assert rooms.engine.slow is not None
+    async with rooms.watching():
+        while rooms.engine.asked != ["models"]:
+            await asyncio.sleep(0)
+        rooms.clock.now_s += 1
+        rooms.breaks()
+        sure = asyncio.create_task(rooms.watch.make_sure("home"))
+        await asyncio.sleep(0)
+        rooms.engine.slow.set()
+        await asyncio.wait_for(sure, 5)
+        assert rooms.engine.asked == ["models", "models"]
+    assert not rooms.fleet.is_in_doubt("home")
+
+
+async def test_one_that_is_away_stays_in_doubt_and_is_waited_for_no_longer_than_it_takes_to_ask() -> None:
+    rooms = _rooms(health=Health.AWAY, models=())
+    async with rooms.watching():
+        rooms.breaks()
+        await asyncio.wait_for(rooms.watch.make_sure("home"), 5)
+        assert rooms.fleet.is_in_doubt("home")
+        rooms.engine.health, rooms.engine.models = Health.READY, ("smollm2",)
+        await asyncio.wait_for(rooms.watch.make_sure("home"), 5)
+    assert not rooms.fleet.is_in_doubt("home")
+    assert rooms.instead() == ""
+
+
+async def test_one_that_does_not_answer_is_not_waited_for_for_long() -> None:
+    rooms = _rooms(slow=asyncio.Event())
+    assert rooms.engine.slow is not None
+    loop = asyncio.get_running_loop()
+    async with rooms.watching():
+        rooms.breaks()
+        began_s = loop.time()
+        await asyncio.wait_for(rooms.watch.make_sure("home"), 10)
+        assert loop.time() - began_s >= SURE_WITHIN_S - 0.01
+        # Nor by every request anew.
+        rooms.clock.now_s += MODELS_AGAIN_S - 0.1
+        await asyncio.wait_for(rooms.watch.make_sure("home"), SURE_WITHIN_S / 2)
+        rooms.clock.now_s += 0.1
+        rooms.engine.slow.set()
+        await asyncio.wait_for(rooms.watch.make_sure("home"), 5)
+    assert not rooms.fleet.is_in_doubt("home")
+    await rooms.watch.make_sure("nobody")
+
+
+async def test_a_target_in_doubt_is_asked_by_itself_too_while_requests_flow() -> None:
+    rooms = _rooms()
+    assert await rooms.ask() == ["models"]
+    await rooms.over(RESTING_EVERY_S)
+    rooms.breaks()
+    assert await rooms.after(TICK_S) == ["models"]
+    assert not rooms.fleet.is_in_doubt("home")
+    assert "models" not in await rooms.over(IDLE_S)
 
 
 async def test_a_target_that_the_policy_changed_is_asked_anew_and_one_that_is_gone_is_forgotten() -> None:

@@ -7,7 +7,6 @@ import asyncio
 import gzip
 import json
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from app.bootstrap.office import office
@@ -30,8 +28,8 @@ from tests.upstream import (
     PROMPT_TOKENS,
     Answer,
     Finish,
+    Hang,
     Heard,
-    Pause,
     ScriptedUpstream,
     chunk,
     completion,
@@ -50,8 +48,6 @@ TIMEOUTS = {"connect_s": 2, "first_token_s": 2, "idle_s": 2, "total_s": 10}
 #: Prices in nanodollars a token.
 PRICES = {"prompt": 1, "cached_prompt": 0.1, "completion": 10}
 CAP = 50
-#: What the gateway takes on at once.
-AT_ONCE_MOST = 50
 #: Nobody waits longer than this for what is to come at once; the machine is shared.
 AT_ONCE_S = 8.0
 
@@ -120,7 +116,6 @@ async def start(tmp_path: Path, books_url: str) -> AsyncIterator[Start]:
             # An authority of our own, as a house would add its own to the system's.
             gateway.environment = {
                 "SSL_CERT_FILE": str(ROOTS_FILE),
-                "BREAKEVEN_REQUESTS_MOST": str(AT_ONCE_MOST),
                 **{_account(f"{case}-{model}"): "secret" for case in accounts for model in ("alone", "covered")},
             }
             bed = Bed(upstream, serves, gateway, scripts)
@@ -270,34 +265,6 @@ async def test_a_target_that_is_overloaded_silent_or_not_there_costs_callers_lit
             assert seen.took_s < AT_ONCE_S, name
             assert int(seen.headers["retry-after"]) >= 1, name
 
-        await _herds(bed)  # F-43
-
-
-async def _herds(bed: Bed) -> None:
-    """Many times more than it takes on come at once: first while the target's circuit is open, then when it serves."""
-    bed.scripts["busy"] = [[Pause(seconds=0.2), *whole()]]
-    for _ in range(2):
-        before = bed.heard("busy")
-        async with bed.gateway.session() as session:
-            seen = await asyncio.gather(*[_status(session, "busy-alone") for _ in range(6 * AT_ONCE_MOST)])
-        statuses = Counter(status for status, _ in seen)
-        assert set(statuses) <= {200, 503}
-        # Each is asked once: nobody multiplies what comes.
-        assert bed.heard("busy") - before <= statuses[200]
-        waits = {wait for status, wait in seen if status == 503}
-        assert len(waits) > 1, "whoever was turned away together is not told to come back together"
-        assert waits <= {str(seconds) for seconds in range(1, 65)}
-        async with asyncio.timeout(30):
-            while (await bed.ask("busy-alone")).status != 200:
-                await asyncio.sleep(0.1)
-    assert AT_ONCE_MOST // 2 <= statuses[200] < 6 * AT_ONCE_MOST
-
-
-async def _status(session: aiohttp.ClientSession, model: str) -> tuple[int, str | None]:
-    async with session.post("/v1/chat/completions", json={"model": model, "messages": HELLO}) as answer:
-        await answer.read()
-        return answer.status, answer.headers.get("retry-after")
-
 
 # ── F-14 to F-16: answers that are not what they seem ────────────────────────────────────────────────────────────────
 
@@ -312,6 +279,8 @@ HALVES = {
     "words": whole(b"<html>502 Bad Gateway</html>"),
     "nothing": whole(b""),
 }
+#: Begun, and never gone on with; alone it is late, and no answer at all.
+STALLS: Answer = [*whole(BODY[:-9], tokens=9, length=5000), Hang()]
 #: What a target says it used; the last says nothing at all.
 LIES: dict[str, object] = {
     "negative": {"prompt_tokens": -7, "completion_tokens": 2, "total_tokens": -5},
@@ -342,19 +311,29 @@ async def test_half_an_answer_is_never_a_whole_one_and_no_usage_is_believed_beyo
     bed: Bed = await start(
         {
             **{name: [answer] for name, answer in HALVES.items()},
+            "stalls": [STALLS],
             **{name: [_lying(said)] for name, said in LIES.items()},
             "two": [[stream_head(), part(chunk("a")), part(chunk(finish="stop")), *two, LAST_PART]],
         }
     )
-    for name, seen in (await _all(bed, [f"{name}-alone" for name in HALVES])).items():
-        assert seen.status == 502, (name, seen.body)
-        assert seen.code in {"cut", "invalid_answer"}, name
+    halves = [f"{name}-alone" for name in [*HALVES, "stalls"]]
+    for name, seen in (await _all(bed, halves)).items():
+        is_late = name == "stalls-alone"
+        assert seen.status == (504 if is_late else 502), (name, seen.body)
+        assert seen.code in ({"idle_timeout"} if is_late else {"cut", "invalid_answer"}), name
         assert b"some words" not in seen.body, name
         assert seen.receipt.outcome is Outcome.BROKEN, name
         assert seen.receipt.charge > 0, name
         said_itself = name == "longer-alone"  # all of it came, its usage too; only its length was wrong
         assert ("usage_estimated" in seen.receipt.flag_words) is not said_itself, name
         assert seen.took_s < AT_ONCE_S, name
+    for name, seen in (await _all(bed, [name.replace("alone", "covered") for name in halves])).items():
+        assert (seen.status, seen.headers["x-breakeven-target"]) == (200, "serves"), name
+        broke, answered = seen.receipt.attempts
+        assert (broke.outcome, answered.outcome) == (Outcome.BROKEN, Outcome.COMPLETE), name
+        assert min(broke.charge, answered.charge) > 0, name
+        charged = round(1e9 * float(seen.headers["x-breakeven-charge-usd"]))
+        assert charged == seen.receipt.charge == broke.charge + answered.charge, name
     flagged: dict[str, set[str]] = {"usage_suspect": set(), "usage_estimated": set()}
     lies = await _all(bed, [f"{name}-alone" for name in [*LIES, "two"]], stream=True)
     for name, seen in lies.items():

@@ -16,8 +16,8 @@ from app.domain.metering.measurement import Outcome
 from app.domain.routing.plan import Plan, Refusal
 from app.telemetry import names
 from tests.books import said
+from tests.engines.loaded import LoadedEngine
 from tests.gateway_process import GatewayProcess
-from tests.upstream import Answer, Heard, ScriptedUpstream, Send, head, stream, whole
 from tests.worker_process import CpuWorker, cpu_worker
 
 __all__ = ["cpu_worker"]
@@ -47,49 +47,9 @@ rates:
 """
 
 
-class Engine(ScriptedUpstream):
-    """Speaks as vLLM does and tells its load; each stream takes so long."""
-
-    def __init__(self, *, model: str = "upstream-model") -> None:
-        super().__init__()
-        self.model = model
-        self.waits_s = 0.3
-        self.version = "0.11.0"
-        #: Most at once, and when that was.
-        self.most = 0
-        self.always(self._answer)
-
-    @property
-    def chats(self) -> list[Heard]:
-        return [heard for heard in self.heard if heard.method == "POST"]
-
-    @property
-    def running(self) -> int:
-        return sum(not heard.answered and not heard.left.is_set() for heard in self.chats[-1000:])
-
-    def _answer(self, heard: Heard) -> Answer:
-        if heard.method == "POST":
-            self.most = max(self.most, self.running + 1)
-            return stream(words=("some", " words"), pause_s=self.waits_s / 2, first_s=self.waits_s / 2)
-        if heard.path == "/metrics":
-            return _page(
-                f'vllm:num_requests_running{{engine="0"}} {self.running}\nvllm:num_requests_waiting{{engine="0"}} 0\n'
-            )
-        if heard.path == "/version":
-            return whole(f'{{"version": "{self.version}"}}'.encode())
-        if heard.path == "/v1/models":
-            return whole(f'{{"object": "list", "data": [{{"id": "{self.model}", "owned_by": "vllm"}}]}}'.encode())
-        return whole(b"")
-
-
-def _page(text: str) -> Answer:
-    headers = (("content-type", "text/plain; version=0.0.4"), ("content-length", str(len(text))))
-    return [head(headers=headers), Send(raw=text.encode())]
-
-
 @pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    async with Engine() as running:
+async def engine() -> AsyncIterator[LoadedEngine]:
+    async with LoadedEngine() as running:
         yield running
 
 
@@ -154,7 +114,7 @@ async def test_after_some_answers_of_a_real_engine_first_tokens_are_predicted_an
 
 
 async def test_four_processes_together_keep_to_what_an_engine_can_take(
-    gateways: list[GatewayProcess], tmp_path: Path, books_url: str, engine: Engine
+    gateways: list[GatewayProcess], tmp_path: Path, books_url: str, engine: LoadedEngine
 ) -> None:
     gateway = await _open(
         gateways, tmp_path, books_url, url=engine.url, family="vllm", model=engine.model, workers=PROCESSES
@@ -174,7 +134,7 @@ async def test_four_processes_together_keep_to_what_an_engine_can_take(
         while time.monotonic() < begun + over_s:
             await asyncio.sleep(0.02)
             if time.monotonic() > begun + over_s / 2:
-                settled.append(engine.running)
+                settled.append(engine.in_flight)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(4 * LIMIT):
@@ -189,7 +149,7 @@ async def test_four_processes_together_keep_to_what_an_engine_can_take(
 
 
 async def test_an_engine_that_comes_back_with_another_model_gets_nothing_until_it_serves_the_right_one(
-    gateways: list[GatewayProcess], tmp_path: Path, books_url: str, engine: Engine
+    gateways: list[GatewayProcess], tmp_path: Path, books_url: str, engine: LoadedEngine
 ) -> None:
     engine.model, engine.waits_s = "another-model", 0.0
     gateway = await _open(gateways, tmp_path, books_url, url=engine.url, family="vllm", model="upstream-model")
@@ -213,7 +173,7 @@ async def test_an_engine_that_comes_back_with_another_model_gets_nothing_until_i
 
 
 async def test_a_gateway_that_was_restarted_predicts_from_its_first_request(
-    gateways: list[GatewayProcess], tmp_path: Path, books_url: str, engine: Engine
+    gateways: list[GatewayProcess], tmp_path: Path, books_url: str, engine: LoadedEngine
 ) -> None:
     engine.waits_s, engine.version = 0.05, "0.11.0"
     gateway = await _open(gateways, tmp_path, books_url, url=engine.url, family="vllm", model=engine.model)

@@ -1,5 +1,5 @@
-"""A stream that breaks under each `recovery`: the caller has the whole answer or is told that it has not, and what the
-targets would bill is in the books."""
+"""A stream that breaks under each `recovery`, and an answer in one piece: the caller has the whole answer or is told
+that it has not, and what the targets would bill is in the books."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ from tests.upstream import (
     Finish,
     Hang,
     Heard,
+    Pause,
     Reset,
     ScriptedUpstream,
     Step,
     broken_stream,
     chunk,
+    completion,
     event,
     part,
     refusal,
     stream,
     stream_head,
+    whole,
 )
 
 PRICE = RateCard.of(prompt=Decimal(1), cached_prompt=Decimal("0.1"), output=Decimal(10))
@@ -55,6 +58,16 @@ BREAKS: dict[str, Step | list[Step]] = {
     "no JSON": part(b"data: {broken\n\n"),
     "an error inside": part(event({"error": {"message": "engine died", "type": "server_error", "code": 500}})),
     "half a character": [part(chunk("ee 🚀")[: chunk("ee 🚀").index("🚀".encode()) + 2]), Finish()],
+}
+BODY = completion(TEXT, output=4)
+#: Each way in which a body is no answer; of the first ones, 4 tokens came.
+BODIES: dict[str, Answer] = {
+    "FIN": [*whole(BODY[:-30], tokens=4, length=len(BODY)), Finish()],
+    "RST": [*whole(BODY[:-30], tokens=4, length=len(BODY)), Pause(seconds=0.02), Reset()],
+    "stall": [*whole(BODY[:-30], tokens=4, length=len(BODY)), Hang()],
+    "too short a length": whole(BODY, tokens=4, length=len(BODY) - 9),
+    "no JSON": whole(b"<html>502 Bad Gateway</html>", tokens=0),
+    "nothing": whole(b"", tokens=0),
 }
 
 
@@ -93,13 +106,13 @@ async def open_both(open_gateway: Open, first: ScriptedUpstream, second: Scripte
     return await open_gateway({"first": first.url, "second": second.url}, rules=rules + models, extra=extra)
 
 
-async def ask(gateway: GatewayProcess, recovery: str) -> Got:
+async def ask(gateway: GatewayProcess, recovery: str, *, stream: bool = True) -> Got:
     """A chat, or for what goes on a completion: that any target can go on with."""
     question: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
     path = "/v1/chat/completions"
     if recovery == "continue":
         question, path = {"prompt": "Say: "}, "/v1/completions"
-    body = {"model": recovery, "stream": True, "max_tokens": 400, **question}
+    body = {"model": recovery, "stream": stream, "max_tokens": 400, **question}
     async with gateway.session() as session, session.post(path, json=body) as answer:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Got(status=answer.status, headers=headers, body=await answer.read())
@@ -129,9 +142,9 @@ def _respelled(step: Step) -> Step:
     return part(event(spoken), tokens=getattr(step, "tokens", 0))
 
 
-async def _cut_off(gateway: GatewayProcess, recovery: str) -> None:
+async def _cut_off(gateway: GatewayProcess, recovery: str, *, stream: bool = True) -> None:
     with contextlib.suppress(aiohttp.ClientError):
-        assert not (await ask(gateway, recovery)).is_whole
+        assert not (await ask(gateway, recovery, stream=stream)).is_whole
 
 
 async def in_the_books(gateway: GatewayProcess, *heard: ScriptedUpstream, count: int) -> dict[str, Receipt]:
@@ -176,6 +189,47 @@ async def test_whichever_way_a_stream_breaks_the_caller_gets_the_whole_answer_an
         if recovery == "continue":
             (asked,) = [heard.json for heard in second.heard if heard.attempt_id == last.attempt_id]
             assert (asked["prompt"], asked["max_tokens"]) == ("Say: one two thr", 400 - first.usage.output)
+
+
+async def test_a_body_that_is_no_answer_is_given_by_the_next_and_by_nobody_else_and_each_attempt_is_booked(
+    open_gateway: Open, upstream: ScriptedUpstream, second: ScriptedUpstream
+) -> None:
+    gateway = await open_both(open_gateway, upstream, second)
+    ids: list[str] = []
+    for name, broken in BODIES.items():
+        # What the first answers well in between keeps its circuit closed.
+        upstream.will(broken, whole())
+        second.will(whole(BODY, tokens=4))
+        got = await ask(gateway, "buffer", stream=False)
+        assert (got.status, got.body, got.headers["x-breakeven-target"]) == (200, BODY, "second"), name
+        ids.append(got.headers["x-request-id"])
+        assert (await ask(gateway, "buffer", stream=False)).status == 200
+    upstream.will(BODIES["FIN"])
+    second.will(BODIES["RST"])
+    neither = await ask(gateway, "restart", stream=False)
+    assert (neither.status, json.loads(neither.body)["error"]["code"]) == (502, "cut")
+    # And kill -9 while the second answers.
+    upstream.will(BODIES["FIN"])
+    second.will([*BODIES["stall"][:1], Hang()])
+    leaving = asyncio.create_task(_cut_off(gateway, "restart", stream=False))
+    await second.heard_one(len(ids) + 2)
+    gateway.kill()
+    await leaving
+    await gateway.start()
+    receipts = await in_the_books(gateway, upstream, second, count=2 * len(ids) + 2)
+    for request_id in ids:
+        receipt = receipts[request_id]
+        assert [(attempt.target, attempt.outcome) for attempt in receipt.attempts] == [
+            ("first", Outcome.BROKEN),
+            ("second", Outcome.COMPLETE),
+        ]
+        assert receipt.attempts[0].charge > 0
+        assert receipt.outcome is Outcome.COMPLETE
+    both = receipts.pop(neither.headers["x-request-id"])
+    assert [attempt.outcome for attempt in both.attempts] == [Outcome.BROKEN, Outcome.BROKEN]
+    (killed,) = [receipt for receipt in receipts.values() if receipt.outcome is Outcome.INTERRUPTED]
+    assert [attempt.outcome for attempt in killed.attempts] == [Outcome.BROKEN, Outcome.INTERRUPTED]
+    assert all(attempt.charge > 0 for attempt in (*both.attempts, *killed.attempts))
 
 
 async def test_what_cannot_be_recovered_is_one_error_and_no_end(

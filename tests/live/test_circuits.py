@@ -91,3 +91,10 @@ def test_a_probe_of_an_account_that_fails_of_something_else_makes_room_for_anoth
     assert circuits.of("maxi", at_s=probed_s).circuit is Circuit.OPEN
     circuits.failed(_failure(FaultKind.SERVER_ERROR), began_s=probed_s, at_s=probed_s, progressed=True)
     assert circuits.of("maxi", at_s=probed_s).circuit is Circuit.HALF_OPEN
+
+
+def test_who_waited_in_vain_beside_nobody_opens_it_at_once_and_an_answer_that_had_begun_counts_as_one() -> None:
+    for kind, state in ((FaultKind.FIRST_TOKEN_TIMEOUT, Circuit.OPEN), (FaultKind.IDLE_TIMEOUT, Circuit.CLOSED)):
+        circuits = _circuits()
+        circuits.failed(_failure(kind, target="home"), began_s=0, at_s=2, progressed=False)
+        assert circuits.of("home", at_s=2).circuit is state

@@ -379,3 +379,37 @@ def test_what_an_engine_served_instead_is_forgotten_when_a_seller_takes_its_name
     assert fleet.view(at_s=0)["home"].serves_instead == "another"
     fleet.follow(a_policy(a_target("home", hosting=Hosting.MANAGED, kind="openai")))
     assert fleet.view(at_s=0)["home"].serves_instead == ""
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.REFUSED_CONNECTION])
+def test_a_machine_of_ours_whose_connection_broke_is_in_doubt_until_it_was_asked_after_that(kind: FaultKind) -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target("home"), a_target("away", hosting=Hosting.MANAGED)))
+    for name in ("home", "away"):
+        fleet.entered(name, at_s=10)
+        fleet.left(name, at_s=12, answered=False, failure=TargetFailure("it failed", kind=kind, target=name))
+    assert [fleet.is_in_doubt(name) for name in ("home", "away", "nobody")] == [True, False, False]
+    fleet.is_sure("home", at_s=11)
+    assert fleet.is_in_doubt("home"), "what it said before it broke is another's word"
+    fleet.is_sure("home", at_s=12)
+    assert not fleet.is_in_doubt("home")
+
+
+def test_what_says_nothing_of_its_connection_leaves_nothing_in_doubt() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    for kind in (FaultKind.OVERLOADED, FaultKind.BAD_REQUEST, FaultKind.FIRST_TOKEN_TIMEOUT, FaultKind.SERVER_ERROR):
+        fleet.entered("home", at_s=0)
+        fleet.left("home", at_s=0, answered=False, failure=_failure(kind))
+    fleet.entered("home", at_s=0)
+    fleet.left("home", at_s=0, answered=True)
+    assert not fleet.is_in_doubt("home")
+
+
+def test_another_machine_at_the_same_name_is_in_no_doubt() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy())
+    fleet.entered("home", at_s=0)
+    fleet.left("home", at_s=0, answered=False, failure=_failure(FaultKind.CUT))
+    fleet.follow(a_policy(a_target(url="http://127.0.0.1:9/v1")))
+    assert not fleet.is_in_doubt("home")

@@ -278,10 +278,11 @@ class ProviderSuite:
         assert body
         assert usage is None
 
-    @pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.INVALID_ANSWER])
+    @pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.INVALID_ANSWER, FaultKind.IDLE_TIMEOUT])
     async def test_half_of_a_whole_answer_is_never_given(self, at_hand: ProviderAtHand, kind: FaultKind) -> None:
         at_hand.play(Script(fault=kind, fault_after=1))
-        answer = await at_hand.provider.open(a_call(at_hand, stream=False))
+        timeouts = IMPATIENT if kind is FaultKind.IDLE_TIMEOUT else PATIENT
+        answer = await at_hand.provider.open(a_call(at_hand, stream=False, timeouts=timeouts))
         with pytest.raises(TargetFailure) as caught:
             await answer.body()
         await answer.close()

@@ -22,6 +22,7 @@ from tests.upstream import (
     NO_USAGE,
     Answer,
     Finish,
+    Hang,
     Heard,
     Pause,
     ScriptedUpstream,
@@ -99,6 +100,8 @@ def _whole(script: Script) -> Answer:
         return whole(body[:40])
     if script.fault is FaultKind.CUT:
         return [*whole(body[:40], length=len(body)), Finish()]
+    if script.fault is FaultKind.IDLE_TIMEOUT:
+        return [*whole(body[:40], length=len(body)), Hang()]
     pauses = Pause(seconds=script.between_s * len(script.words))
     begun, *rest = whole(body, tokens=len(script.words), first_s=script.first_s)[1:]
     return [Pause(seconds=script.first_s), begun, pauses, *rest]

@@ -398,6 +398,22 @@ async def test_half_an_answer_is_never_given_as_a_whole_one(
     assert failure.body is None
 
 
+async def test_a_whole_answer_that_stops_in_the_middle_is_late_and_one_that_has_not_begun_is_waited_for(
+    provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target
+) -> None:
+    upstream.will([*whole(BODY[:50], length=len(BODY)), Hang()])
+    failure = await asyncio.wait_for(failure_of(provider, a_call(target, stream=False, timeouts=QUICK)), 5)
+    assert failure.kind is FaultKind.IDLE_TIMEOUT
+    # A head and blanks, by which some keep a connection open while they work, are no beginning.
+    slowly = [part(b" \n"), Pause(seconds=3 * QUICK.idle_s), part(b"\n"), Pause(seconds=3 * QUICK.idle_s)]
+    named = (("content-type", "application/json"), ("transfer-encoding", "chunked"))
+    upstream.will([head(headers=named), *slowly, part(BODY[:50]), part(BODY[50:]), LAST_PART])
+    answer = await provider.open(a_call(target, stream=False, timeouts=QUICK))
+    body, _ = await answer.body()
+    await answer.close()
+    assert body.strip() == BODY
+
+
 async def test_an_answer_larger_than_the_limit_is_not_read_to_its_end(
     provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target
 ) -> None:
@@ -598,5 +614,29 @@ async def test_half_of_a_whole_answer_is_told_to_who_leaves_while_it_is_read(
     answer = await provider.open(a_call(target, stream=False))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(answer.body(), 0.2)
-    assert [(piece.raw, piece.usage) for piece in answer.unread()] == [(body[:-20], None)]
+    (piece,) = answer.unread()
+    assert (piece.raw, piece.usage, piece.content_bytes) == (body[:-20], None, len("Hello there"))
+    await answer.close()
+
+
+@pytest.mark.parametrize(
+    ("came", "text_bytes"),
+    [
+        (b'{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"Gr\xc3\xbc', 4),
+        (b'{"choices": [{"message": {"content": "a \\"b\\" c", "role": "x"}}, {"message": {"content" : "de', 11),
+        (b'{"choices":[{"text":"abc","index":0,"finish_rea', 3),
+        (b'{"choices":[{"message":{"content":null,"tool_calls":[{"function":{"arguments":"{\\"a', 4),
+        (b'{"id":"x","object":"chat.comp', 0),
+        (b"<html>502 Bad Gateway</html>", 0),
+    ],
+)
+async def test_of_half_a_whole_answer_its_text_is_told_apart_from_what_is_around_it(
+    provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target, came: bytes, text_bytes: int
+) -> None:
+    upstream.will([*whole(came, length=5000), Finish()])
+    answer = await provider.open(a_call(target, stream=False))
+    with pytest.raises(TargetFailure):
+        await answer.body()
+    (piece,) = answer.unread()
+    assert (piece.raw, piece.content_bytes) == (came, text_bytes)
     await answer.close()

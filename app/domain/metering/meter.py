@@ -77,9 +77,10 @@ class Meter:
         self._content_events += events
         self._content_bytes += content_bytes
 
-    def saw_whole(self, *, body_bytes: int) -> None:
-        """A whole answer without usage passed: its size is all we know. It moves no time."""
-        self._content_bytes += max(0, body_bytes - WHOLE_ENVELOPE_BYTES)
+    def saw_whole(self, *, body_bytes: int, text_bytes: int = 0) -> None:
+        """A whole answer without usage passed, or a part of one, of which so much was seen to be text: its size is all
+        we know. It moves no time."""
+        self._content_bytes += max(text_bytes, body_bytes - WHOLE_ENVELOPE_BYTES)
 
     def usage_if(self, *, output: int) -> Usage:
         """The usage to assume when `output` tokens came out."""

@@ -109,8 +109,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Bounds of one request, in seconds. `first_token` and `idle` bound streams, `queue` all its waiting for places at
-    full targets; `total` bounds everything."""
+    """Bounds of one request, in seconds. `first_token` bounds streams, `idle` streams and bodies that have begun,
+    `queue` all its waiting for places at full targets; `total` bounds everything."""
 
     connect_s: float = 2.0
     first_token_s: float = 30.0

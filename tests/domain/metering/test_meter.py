@@ -134,6 +134,15 @@ def test_half_of_a_whole_answer_counts_only_where_it_is_more_than_what_is_assume
     assert (read.usage.output, read.usage_source) == (output, source)
 
 
+def test_what_of_half_a_whole_answer_is_known_to_be_text_counts_however_little_came() -> None:
+    meter = Meter(started_s=0.0, prompt_estimate=5)
+    meter.saw_whole(body_bytes=WHOLE_ENVELOPE_BYTES - 100, text_bytes=40)
+    assert meter.read(at_s=1).usage.output == 10
+    meter = Meter(started_s=0.0, prompt_estimate=5)
+    meter.saw_whole(body_bytes=WHOLE_ENVELOPE_BYTES + 400, text_bytes=40)
+    assert meter.read(at_s=1).usage.output == 100
+
+
 def test_whoever_waits_for_the_first_content_is_told_once() -> None:
     meter, told = Meter(started_s=0.0, prompt_estimate=5), list[float]()
     meter.tell_first(lambda: told.append(meter.last_content_s))
