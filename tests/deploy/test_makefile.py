@@ -22,6 +22,7 @@ TARGETS = (
     "bench-spill",
     "simulate",
     "faults",
+    "outages",
     "lock",
     "clean",
 )
