@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from app.domain.fault import FaultKind
 from app.domain.signals import EngineSignals, Entry, Place, Series, SignalName, SignalRule
+
+#: Prompt tokens of one step, where nothing else is known (vLLM's default of `max_num_batched_tokens`).
+STEP_TOKENS: Final = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +124,7 @@ class EngineFamily:
     on_abort: OnAbort = OnAbort.UNKNOWN
     when_full: WhenFull = WhenFull.UNKNOWN
     #: Prompt tokens that it computes in one step at the most.
-    step_tokens: int = 2048
+    step_tokens: int = STEP_TOKENS
     #: The fields with which a chat's last message, of the assistant, is gone on with instead of answered; None: that
     #: cannot be asked for, or is not known.
     continues: Mapping[str, bool] | None = field(default=None, hash=False)

@@ -11,7 +11,8 @@ from math import floor, inf
 from typing import Final
 
 from app.domain.capacity.fullness import Fullness, Poll
-from app.domain.capacity.service_curve import IDLE, STEP_TOKENS, CurveFit, Load, ServiceCurve
+from app.domain.capacity.service_curve import IDLE, CurveFit, Load, ServiceCurve
+from app.domain.engine import STEP_TOKENS
 from app.domain.metering.meter import Meter
 from app.domain.signals import EngineSignals, SignalName
 from app.domain.usage import Usage
@@ -170,10 +171,11 @@ class TargetLoad:
             self._idle_from_s = at_s + IDLE_AFTER_S
         if met is None or usage is None:
             return
-        now = self._load(in_flight, at_s=at_s)
-        if met.places is None:
-            met = replace(met, places=now.places)  # by now it is known that it had to queue
         self._fit = self._fit.saw_output(tokens=usage.output)
+        if tpot_s is not None or ttft_s is not None:
+            now = self._load(in_flight, at_s=at_s)
+            if met.places is None:
+                met = replace(met, places=now.places)  # by now it is known that it had to queue
         if tpot_s is not None:
             sequences = (_working(met.in_flight + 1, met) + _working(now.in_flight, now)) / 2
             self._fit = self._fit.saw_step(sequences=sequences, step_s=tpot_s)

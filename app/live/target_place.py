@@ -6,7 +6,7 @@ from math import inf
 from typing import Final
 
 from app.domain.capacity.learned import Identity, LearnedCurve, identity_of, is_other_version
-from app.domain.capacity.service_curve import STEP_TOKENS
+from app.domain.engine import STEP_TOKENS
 from app.domain.metering.meter import Meter
 from app.domain.pricing.rate_card import RateCard
 from app.domain.signals import SignalName

@@ -23,9 +23,8 @@ from math import isfinite
 from typing import Final
 
 from app.domain.capacity.line import MOST, NO_SAMPLES, Line
+from app.domain.engine import STEP_TOKENS
 
-#: Prompt tokens of one step, where nothing else is known (vLLM's default of `max_num_batched_tokens`).
-STEP_TOKENS: Final = 2048
 #: H/W of an A100 with a model of 70 B (0.65 ms to 8 ms): the shape of a curve that was seen under one load only.
 USUAL_SHAPE: Final = 0.65 / 8
 #: Answers whose first token was timed, before anything is predicted.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from app.domain.capacity.service_curve import STEP_TOKENS
+from app.domain.engine import STEP_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

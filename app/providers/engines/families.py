@@ -23,7 +23,7 @@ OPENVINO: Final = replace(
     reasoning_tokens=Reports.NEVER,
     sooner=Sooner.NONE,
     when_full=WhenFull.REFUSES,
-    step_tokens=448,
+    step_tokens=448,  # `worker.scheduler.PROMPT_TOKENS_A_STEP`: a test holds the two together
     continues=None,
     marks=Marks(metrics=("breakeven_worker:",), owned_by=frozenset({"breakeven-worker"})),
     flags=(),

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from app.domain.capacity.service_curve import (
     ANSWERS_LEAST,
     IDLE,
-    STEP_TOKENS,
     USUAL_SHAPE,
     CurveFit,
     Load,
     ServiceCurve,
 )
+from app.domain.engine import STEP_TOKENS
 
 #: An A100 with a model of 70 B, as published.
 A100 = ServiceCurve(
