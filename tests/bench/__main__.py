@@ -1,5 +1,6 @@
 """`make bench`: what a decision costs, and what a request and a streamed chunk cost the gateway, measured from outside,
-beside nginx. `python -m tests.bench.deciding` measures decisions alone.
+beside nginx, and beside a relay out of the same libraries that does nothing else. `python -m tests.bench.deciding`
+measures decisions alone.
 
 CPU is the kernel's account of the gateway's process group (user + system), read before and after; the upstream is a
 cheap local one in a process of its own. Policy, key, receipt, spool, fsync and shipping are on.
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.deciding import tell_decisions
-from tests.bench.house import Gateway, Nginx, Upstream, gateway_house, nginx_house
+from tests.bench.house import Gateway, Proxy, Upstream, bare_house, gateway_house, nginx_house
 from tests.bench.load import Load, run_load
 
 CHUNKS = 100
@@ -51,6 +52,8 @@ async def _bench(scratch: Path, args: argparse.Namespace) -> int:
                 print("nginx is not installed: no line for it")
             else:
                 rows.append(await _measure("nginx, plain proxy", nginx, args, bare_p50_ms=bare.p50_ms))
+        with bare_house(scratch, upstream) as relay:
+            rows.append(await _measure("the libraries alone", relay, args, bare_p50_ms=bare.p50_ms))
         async with gateway_house(scratch, upstream) as gateway:
             rows.append(await _measure("breakeven, ledger on", gateway, args, bare_p50_ms=bare.p50_ms))
             if args.memory:
@@ -60,7 +63,7 @@ async def _bench(scratch: Path, args: argparse.Namespace) -> int:
     return _told(rows)
 
 
-async def _measure(name: str, house: Gateway | Nginx, args: argparse.Namespace, *, bare_p50_ms: float) -> Row:
+async def _measure(name: str, house: Gateway | Proxy, args: argparse.Namespace, *, bare_p50_ms: float) -> Row:
     whole = Load(port=house.port, key=house.key, requests=args.requests, connections=args.connections)
     await run_load(whole.of(requests=1_000))
     one = await run_load(whole.of(requests=2_000, connections=1))

@@ -97,8 +97,8 @@ class Upstream:
         self._running.stop()
 
 
-class Nginx(_Process):
-    """A plain proxy."""
+class Proxy(_Process):
+    """It only hands on: nginx, or the least that the gateway's libraries can do."""
 
     key = "none"
 
@@ -121,7 +121,7 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx_house(scratch: Path, upstream: Upstream) -> Iterator[Nginx | None]:
+def nginx_house(scratch: Path, upstream: Upstream) -> Iterator[Proxy | None]:
     """nginx in front of the upstream; None where it is not installed."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
@@ -130,7 +130,19 @@ def nginx_house(scratch: Path, upstream: Upstream) -> Iterator[Nginx | None]:
     port = free_port()
     conf = scratch / "nginx.conf"
     conf.write_text(NGINX.format(scratch=scratch, upstream=upstream.port, port=port))
-    running = Nginx([program, "-c", str(conf), "-e", str(scratch / "e.log")], port=port, log=scratch / "nginx.log")
+    running = Proxy([program, "-c", str(conf), "-e", str(scratch / "e.log")], port=port, log=scratch / "nginx.log")
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@contextlib.contextmanager
+def bare_house(scratch: Path, upstream: Upstream) -> Iterator[Proxy]:
+    """A relay out of the gateway's libraries and nothing else, in front of the upstream."""
+    port = free_port()
+    arguments = [sys.executable, "-m", "tests.bench.bare", str(port), str(upstream.port)]
+    running = Proxy(arguments, port=port, log=scratch / "bare.log")
     try:
         yield running
     finally:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.capacity.fullness import MEMORY_FULL, STEPS_TO_BELIEVE, Fullness, Poll
+from app.domain.capacity.fullness import MEMORY_FULL, STEPS_TO_BELIEVE, STEPS_TO_DOUBT, Fullness, Poll
 
 
 def _after(polls: Iterable[Poll], fullness: Fullness | None = None) -> Fullness:
@@ -86,6 +86,52 @@ def test_a_gap_between_polls_ends_what_waited() -> None:
 def test_one_that_was_started_again_may_have_other_places() -> None:
     fullness = _after(_full(running=4)).after(Poll(running=0, waiting=0, tokens=0.0, begun=0.0))
     assert fullness.places(slots=None) is None
+
+
+def _taken(fullness: Fullness, *, steps: float, running: int) -> Fullness:
+    """All its places are taken for so many steps, ten a poll, and nobody waits."""
+    tokens = fullness.last.tokens or 0.0
+    for number in range(int(steps / 10) + 1):
+        fullness = fullness.after(
+            Poll(running=running, waiting=0, tokens=tokens + 10.0 * running * number, begun=200.0)
+        )
+    return fullness
+
+
+def test_a_place_more_is_tried_when_all_were_taken_for_long_and_who_runs_there_proves_it() -> None:
+    learned = _after(_full(running=8))
+    short = _taken(learned, steps=STEPS_TO_DOUBT / 2, running=8)
+    assert short.places(slots=None) == 8
+    tried = _taken(learned, steps=STEPS_TO_DOUBT + 10, running=8)
+    assert tried.places(slots=None) == 9
+    proven = tried.after(Poll(running=9, waiting=0, tokens=1e6, begun=300.0))
+    assert (proven.places(slots=None), proven.proven, proven.tried) == (9, 9, 0)
+
+
+def test_who_waits_in_vain_at_a_tried_place_takes_it_back() -> None:
+    tried = _taken(_after(_full(running=8)), steps=STEPS_TO_DOUBT + 10, running=8)
+    assert tried.places(slots=None) == 9
+    waits = [Poll(running=8, waiting=1, tokens=1e6 + 80.0 * number, begun=200.0) for number in range(3)]
+    waited = _after(waits, tried)
+    assert waited.places(slots=None) == 8
+    assert waited.after(Poll(running=8, waiting=0, tokens=2e6, begun=201.0)).places(slots=None) == 8
+
+
+def test_nothing_is_tried_where_places_are_free_or_no_limit_is_known() -> None:
+    learned = _after(_full(running=8))
+    assert _taken(learned, steps=3 * STEPS_TO_DOUBT, running=7).places(slots=None) == 8
+    assert _taken(Fullness(), steps=3 * STEPS_TO_DOUBT, running=8).places(slots=None) is None
+
+
+def test_what_passed_during_a_gap_between_polls_tries_nothing() -> None:
+    learned = _taken(_after(_full(running=8)), steps=10, running=8)
+    resumed = learned.after_a_gap().after(Poll(running=8, waiting=0, tokens=1e9, begun=300.0))
+    assert resumed.places(slots=None) == 8
+
+
+def test_what_it_says_itself_is_not_exceeded_by_trying() -> None:
+    tried = _taken(_after(_full(running=8)), steps=STEPS_TO_DOUBT + 10, running=8)
+    assert tried.places(slots=8) == 8
 
 
 @given(
