@@ -123,6 +123,13 @@ FALLBACKS: Final = Family(
     type="counter",
     labels=ROUTE_LABELS,
 )
+HEDGES: Final = Family(
+    name="breakeven_hedges_total",
+    help="Second attempts beside a first that was slow to begin, by the target they came to and by whose answer the "
+    "caller has: first, hedge, neither.",
+    type="counter",
+    labels=(MODEL, TARGET, "result"),
+)
 USAGE_MISSING: Final = Family(
     name="breakeven_usage_missing_total",
     help="Attempts that worked and whose usage is an estimate because the target did not report it.",

@@ -1,0 +1,122 @@
+"""Two attempts at once: whoever opens first answers, and the other is broken off.
+
+What races, whom to ask beside the first and what is written down is `dispatch.py`'s; here is who won. The race leaves
+nothing behind: however it ends, both attempts have ended but the one that opened, and nobody waits for anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Protocol, TypeVar
+
+from app.domain.errors import TargetFailure
+from app.ports import UpstreamAnswer
+
+
+class HedgeLost(Exception):
+    """What ends an attempt beside which another opened: neither its target's failure nor its success."""
+
+
+class Contender(Protocol):
+    """An attempt that has begun, as `dispatch.Visit`."""
+
+    answer: UpstreamAnswer | None
+
+    def end(self, fault: BaseException | None) -> None:
+        """It ended, by this fault. A second call changes nothing."""
+        ...
+
+
+_C = TypeVar("_C", bound=Contender)
+
+
+async def race(
+    first: _C,
+    *,
+    after_s: float,
+    opening: Callable[[_C], Coroutine[object, object, None]],
+    another: Callable[[], _C | None],
+    alone: Callable[[_C], None],
+    failures: list[TargetFailure],
+) -> _C | None:
+    """Whoever opened first; None: nobody did, and `failures` has why of each.
+
+    `opening` opens one. Has the first not opened after `after_s`, `another` is called, once, for a second that was
+    begun; None: the first goes on by itself. `alone` is told of the one that is left when one of two has ended.
+
+    Raises what `opening` raises beside TargetFailure, and what the others raise. Then, and when it is cancelled, both
+    are ended by that, and what had opened is closed.
+    """
+    begun = [first]
+    try:
+        return await _first_open(
+            begun, after_s=after_s, opening=opening, another=another, alone=alone, failures=failures
+        )
+    except BaseException as fault:
+        # A task group wraps what its body raises; tasks themselves raise nothing here.
+        cause = fault.exceptions[0] if isinstance(fault, BaseExceptionGroup) else fault
+        for each in begun:
+            await _leave(each, cause)
+        raise cause from None
+
+
+async def _first_open(
+    begun: list[_C],
+    *,
+    after_s: float,
+    opening: Callable[[_C], Coroutine[object, object, None]],
+    another: Callable[[], _C | None],
+    alone: Callable[[_C], None],
+    failures: list[TargetFailure],
+) -> _C | None:
+    winner: _C | None = None
+    async with asyncio.TaskGroup() as group:
+        running = {group.create_task(_fault_of(opening(begun[0]))): begun[0]}
+        await asyncio.wait(running, timeout=after_s)
+        if not any(task.done() for task in running) and (second := another()) is not None:
+            begun.append(second)
+            running[group.create_task(_fault_of(opening(second)))] = second
+        while running and winner is None:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            task = next(task for task in running if task in done)  # of two at once the first goes first
+            contender, fault = running.pop(task), task.result()
+            if fault is None:
+                winner = contender
+            else:
+                _failed(contender, fault, failures)
+                for left in running.values():
+                    alone(left)
+        for task in running:
+            task.cancel()
+    for task, other in running.items():
+        fault = None if task.cancelled() else task.result()
+        if fault is None:
+            await _leave(other, HedgeLost())
+        else:  # it failed in the very moment in which the winner opened
+            _failed(other, fault, failures)
+    if winner is not None and running:
+        alone(winner)
+    return winner
+
+
+def _failed(contender: Contender, fault: Exception, failures: list[TargetFailure]) -> None:
+    if not isinstance(fault, TargetFailure):
+        raise fault
+    contender.end(fault)
+    failures.append(fault)
+
+
+async def _fault_of(opening: Coroutine[object, object, None]) -> Exception | None:
+    """What it raised, so that a task group does not end the other for it; None: it has opened."""
+    try:
+        await opening
+    except Exception as fault:
+        return fault
+    return None
+
+
+async def _leave(contender: Contender, fault: BaseException) -> None:
+    contender.end(fault)
+    if contender.answer is not None:
+        await contender.answer.close()
