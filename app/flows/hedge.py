@@ -72,11 +72,11 @@ async def _first_open(
 ) -> _C | None:
     winner: _C | None = None
     async with asyncio.TaskGroup() as group:
-        running = {group.create_task(_fault_of(opening(begun[0]))): begun[0]}
+        running = {group.create_task(_fault_of(begun[0], opening)): begun[0]}
         await asyncio.wait(running, timeout=after_s)
         if not any(task.done() for task in running) and (second := another()) is not None:
             begun.append(second)
-            running[group.create_task(_fault_of(opening(second)))] = second
+            running[group.create_task(_fault_of(second, opening))] = second
         while running and winner is None:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             task = next(task for task in running if task in done)  # of two at once the first goes first
@@ -84,33 +84,37 @@ async def _first_open(
             if fault is None:
                 winner = contender
             else:
-                _failed(contender, fault, failures)
-                for left in running.values():
-                    alone(left)
+                failures.append(_counted(fault))
+                for other, left in running.items():
+                    if not other.done():
+                        alone(left)
         for task in running:
             task.cancel()
-    for task, other in running.items():
+    for task, loser in running.items():
         fault = None if task.cancelled() else task.result()
         if fault is None:
-            await _leave(other, HedgeLost())
+            await _leave(loser, HedgeLost())
         else:  # it failed in the very moment in which the winner opened
-            _failed(other, fault, failures)
+            failures.append(_counted(fault))
     if winner is not None and running:
         alone(winner)
     return winner
 
 
-def _failed(contender: Contender, fault: Exception, failures: list[TargetFailure]) -> None:
+def _counted(fault: Exception) -> TargetFailure:
     if not isinstance(fault, TargetFailure):
         raise fault
-    contender.end(fault)
-    failures.append(fault)
+    return fault
 
 
-async def _fault_of(opening: Coroutine[object, object, None]) -> Exception | None:
-    """What it raised, so that a task group does not end the other for it; None: it has opened."""
+async def _fault_of(contender: _C, opening: Callable[[_C], Coroutine[object, object, None]]) -> Exception | None:
+    """What it raised, so that a task group does not end the other for it; None: it has opened. One that fails has ended
+    at once, whatever befalls the race in the same moment."""
     try:
-        await opening
+        await opening(contender)
+    except TargetFailure as fault:
+        contender.end(fault)
+        return fault
     except Exception as fault:
         return fault
     return None

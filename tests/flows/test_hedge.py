@@ -469,7 +469,7 @@ def test_whatever_happens_there_is_one_whole_receipt_and_nothing_is_left_open(
     assert receipt.final is not None
     assert (receipt.final.outcome is Outcome.COMPLETE) == (receipt.outcome is Outcome.COMPLETE)
     for attempt, deed in zip(receipt.attempts, house.provider.deeds, strict=True):
-        assert deed.complete or deed.hung_up or attempt.fault is not None
+        assert deed.complete or deed.hung_up or attempt.fault is not None, (deed, attempt)
         assert attempt.charge > 0 or not deed.worked or attempt.fault is not None
     assert not house.journal.disk.intents
 
@@ -518,6 +518,20 @@ async def test_of_two_that_open_in_the_same_moment_the_first_answers_and_the_oth
     assert won is first
     assert not first.ends
     assert [type(fault) for fault in second.ends] == [HedgeLost]
+
+
+async def test_of_two_that_fail_in_the_same_moment_neither_is_told_to_be_alone() -> None:
+    gate, told = asyncio.Event(), list[Runner]()
+
+    async def together(runner: Runner) -> None:
+        await gate.wait()
+        raise TargetFailure("x", kind=FaultKind.CUT, target="x")
+
+    first, second, failures = Runner(), Runner(), list[TargetFailure]()
+    asyncio.get_running_loop().call_later(0.01, gate.set)
+    won = await race(first, after_s=0.0, opening=together, another=lambda: second, alone=told.append, failures=failures)
+    assert (won, told, len(failures)) == (None, [], 2)
+    assert [first.ends, second.ends] == [[failures[0]], [failures[1]]]
 
 
 async def test_a_bug_in_one_ends_both_and_is_raised_as_it_is() -> None:
