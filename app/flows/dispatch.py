@@ -171,11 +171,9 @@ async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
             if not await _hold_more(errand, name):
                 break
             cap = _needs(errand, name).output_tokens_cap
-        if errand.gateway.fleet.is_in_doubt(name) and (swapped := await _swapped(errand, name)) is not None:
-            full[name] = swapped
-            continue
-        if errand.waits and (no_place := await _place_at(errand, name)) is not None:
-            full[name] = no_place
+        is_open = not errand.waits and not errand.gateway.fleet.is_in_doubt(name)
+        if not is_open and (kept_out := await _kept_out(errand, name)) is not None:
+            full[name] = kept_out
             continue
         visit = _begin(errand, name, cap=cap)
         try:
@@ -189,6 +187,26 @@ async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
         else:
             return visit
     raise failures[-1] if failures else list(full.values())[-1]
+
+
+async def _kept_out(errand: Errand, name: str) -> NoPlace | None:
+    """Why nothing is to be sent there now: it serves another model, or no place came free. None: whoever sends at once
+    may. A connection may break while a place is waited for, and what listens there then is asked before it is sent to.
+    """
+    fleet = errand.gateway.fleet
+    asked_since_s: float | None = None
+    while True:
+        doubted_since_s = fleet.in_doubt_since_s(name)
+        if doubted_since_s != asked_since_s:
+            asked_since_s = doubted_since_s
+            if doubted_since_s is not None and (swapped := await _swapped(errand, name)) is not None:
+                return swapped
+        if not errand.waits:
+            return None
+        if (no_place := await _place_at(errand, name)) is not None:
+            return no_place
+        if fleet.in_doubt_since_s(name) in (None, asked_since_s):
+            return None
 
 
 async def _swapped(errand: Errand, name: str) -> NoPlace | None:

@@ -35,8 +35,9 @@ class LoadedEngine(ScriptedUpstream):
         self.chat: Answering | None = None
         #: Most at once, and when that was.
         self.most = 0
-        #: Tokens made since its start.
+        #: Tokens made since its start, as far as they were told: whoever works gets one in half of `waits_s`.
         self.tokens = 0
+        self._told_s = 0.0
         #: Chats of the processes before this one.
         self._before = 0
         #: When each of its slots is free.
@@ -71,7 +72,6 @@ class LoadedEngine(ScriptedUpstream):
 
     def _chat(self, heard: Heard) -> Answer:
         self.most = max(self.most, self.in_flight + 1)
-        self.tokens += 2
         if self.chat is not None:
             return self.chat(heard)
         first_s = self._turn_s() + self.waits_s / 2
@@ -93,11 +93,15 @@ class LoadedEngine(ScriptedUpstream):
         running, waiting = self.others
         ours = self.in_flight
         working = ours if self.slots is None else min(ours, self.slots)
+        is_full = waiting > 0
         running, waiting = running + working, waiting + ours - working
+        now_s = asyncio.get_running_loop().time()
+        self.tokens += int(running * (now_s - self._told_s) / (self.waits_s / 2)) if self._told_s else 0
+        self._told_s = now_s
         lines = {
             "num_requests_running": running,
             "num_requests_waiting": waiting,
-            "kv_cache_usage_perc": 1.0 if waiting else min(0.9, running / 100),
+            "kv_cache_usage_perc": 1.0 if is_full else min(0.8, running / 100),
             "num_preemptions_total": waiting,
             "generation_tokens_total": self.tokens,
         }
