@@ -20,12 +20,15 @@ MODEL = "upstream-model"
 
 
 class LoadedEngine(ScriptedUpstream):
-    """A stream's first word comes after `waits_s`, its end after three times as long, and a wait for a slot besides."""
+    """A stream's role comes after half of `waits_s`, and each word, the finish reason, the usage and the end half of it
+    later: with two words the end after three times `waits_s`. A wait for a slot comes before."""
 
     def __init__(self, *, model: str = MODEL) -> None:
         super().__init__()
         self.model = model
         self.waits_s = 0.3
+        #: Of an answer.
+        self.words = 2
         self.version = "0.11.0"
         #: How many it works on at once; None: any number.
         self.slots: int | None = None
@@ -77,7 +80,7 @@ class LoadedEngine(ScriptedUpstream):
         first_s = self._turn_s() + self.waits_s / 2
         if not heard.json.get("stream"):
             return whole(first_s=first_s + 2.5 * self.waits_s)
-        return stream(words=("some", " words"), pause_s=self.waits_s / 2, first_s=first_s)
+        return stream(words=("some", *(" words",) * (self.words - 1)), pause_s=self.waits_s / 2, first_s=first_s)
 
     def _turn_s(self) -> float:
         """How long a request that comes now waits in it for a slot, which it then has."""
@@ -85,8 +88,7 @@ class LoadedEngine(ScriptedUpstream):
             return 0.0
         now_s = asyncio.get_running_loop().time()
         begins_s = max(now_s, heappop(self._free_s)) if len(self._free_s) >= self.slots else now_s
-        # The role, two words, the finish reason, the usage and the end come a pause after one another.
-        heappush(self._free_s, begins_s + 3 * self.waits_s)
+        heappush(self._free_s, begins_s + (self.words + 4) * self.waits_s / 2)
         return begins_s - now_s
 
     def _page(self) -> Answer:
