@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictI
 from app.documents.nearest import mend_for
 from app.documents.policy import OWN_ENGINE, Engine
 from app.documents.words import Tokens, Written, kind_of
+from app.domain.engine import OWN_PREFIX
 from app.domain.signals import Entry, SignalName, figure, place
 
 #: What an engine can tell.
@@ -33,7 +34,7 @@ FaultWord = Literal[
 
 def _engine_name(word: str) -> str:
     if word not in get_args(Engine) and not re.fullmatch(OWN_ENGINE, word):
-        raise ValueError(f"it is none of {', '.join(get_args(Engine))}, and does not begin with own-")
+        raise ValueError(f"it is none of {', '.join(get_args(Engine))}, and does not begin with {OWN_PREFIX}")
     return word
 
 

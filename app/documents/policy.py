@@ -31,6 +31,7 @@ from app.documents.words import (
     Weight,
     Written,
 )
+from app.domain.engine import OWN_PREFIX
 
 Engine = Literal[
     "vllm",
@@ -47,12 +48,12 @@ Engine = Literal[
     "openai_compatible",
 ]
 #: An engine that `engines` adds.
-OWN_ENGINE = r"own-[a-z0-9][a-z0-9._-]{0,58}"
+OWN_ENGINE = OWN_PREFIX + r"[a-z0-9][a-z0-9._-]{0,58}"
 OwnEngine = Annotated[StrictStr, Field(pattern=f"^{OWN_ENGINE}$")]
 
 
 def _form_of_engine(value: object) -> str:
-    return "<own>" if isinstance(value, str) and value.startswith("own-") else "<known>"
+    return "<own>" if isinstance(value, str) and value.startswith(OWN_PREFIX) else "<known>"
 
 
 #: One that the product knows, or one that `engines` adds.

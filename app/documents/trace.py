@@ -137,7 +137,9 @@ def _arrival(row: _Row | BadRequest, clock: _Clock, *, number: int, asking: Aski
     if isinstance(row, BadRequest):
         return row
     if asking.model is None and "model" not in row.cells:
-        raise _wrong(row, _NO_MODEL)
+        if number == 0:
+            raise _wrong(row, _NO_MODEL)
+        return _wrong(row, _NO_MODEL)
     try:
         at_s = clock.at_s(row)
         prompt, output = _tokens(row, "prompt", least=1), _tokens(row, "output", least=0)

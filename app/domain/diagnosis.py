@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from app.domain.engine import (
+    OWN_PREFIX,
     EngineFamily,
     EngineReading,
     EngineTrial,
@@ -27,8 +28,6 @@ from app.domain.target import Target
 
 #: Without these the gateway routes on its own counts alone.
 OF_LOAD: Final = (SignalName.RUNNING, SignalName.WAITING)
-#: How the names of a policy's own engines begin. Such a one is made after another, and so looks like that.
-_OWN: Final = "own-"
 #: Names of models that are listed; an engine may serve hundreds.
 _MODELS_SHOWN: Final = 5
 
@@ -127,7 +126,7 @@ def _is_sure(family: EngineFamily, reading: EngineReading) -> bool:
 def _engine(target: Target, family: EngineFamily, reading: EngineReading, *, is_sure: bool) -> Check:
     version = f" {reading.version}" if reading.version else ""
     seen = reading.looks_like
-    if family.name in seen or (is_sure and (not seen or family.name.startswith(_OWN))):
+    if family.name in seen or (is_sure and (not seen or family.name.startswith(OWN_PREFIX))):
         return Check(what="engine", grade=Grade.OK, found=f"{family.title}{version}")
     if not seen:
         return _unknown_engine(target, family, version=version)

@@ -16,6 +16,8 @@ from app.domain.signals import EngineSignals, Entry, Place, Series, SignalName, 
 
 #: Prompt tokens of one step, where nothing else is known (vLLM's default of `max_num_batched_tokens`).
 STEP_TOKENS: Final = 2048
+#: How the names of a policy's own engines begin. Such a one is made after another, and so looks like that.
+OWN_PREFIX: Final = "own-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@
     │   └── RepeatRefused               its Idempotency-Key was used before, and has no answer for this request
     ├── BudgetExceeded                  a budget has no room for what the request may cost
     ├── NoTarget                        the policy leaves no target that may serve
-    ├── NoPlace                         it waited for a full target, or would have had to wait too long
+    ├── NoPlace                         it got no place at a full target, or the target turned out to be another
     ├── TargetFailure                   one target failed one attempt
     ├── CallerLeft                      the caller hung up; a fact, not a fault
     ├── GatewayBusy                     this process has no room or no time for another request
@@ -136,8 +136,9 @@ class NoTarget(BreakevenError):
 
 
 class NoPlace(BreakevenError):
-    """The request waited in the gateway's queue for a place at `target` and got none, or could not wait. Nothing was
-    sent there. `code` says which, `retry_after_s` when a place is to be expected; None: nobody knows."""
+    """The request waited in the gateway's queue for a place at `target` and got none, or could not wait; or the target
+    was asked what it serves just before, and it is another model. Nothing was sent there. `code` says which,
+    `retry_after_s` when a place is to be expected; None: nobody knows."""
 
     def __init__(self, message: str, *, target: str, code: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)

@@ -14,7 +14,7 @@ from app.domain.budget import Budget
 from app.domain.errors import BadRequest, BudgetExceeded, FaultKind, LedgerUnavailable, NoPlace, TargetFailure
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
-from app.domain.routing.filters import FILTERS, serves_the_model
+from app.domain.routing.filters import serves_the_model
 from app.domain.routing.policy import Route
 from app.domain.routing.snapshot import UNSEEN, Snapshot
 from app.domain.target import Circuit, TargetSeen
@@ -23,7 +23,7 @@ from app.domain.trying import next_try
 from app.flows.draft import OpenAttempt, ReceiptDraft
 from app.flows.funding import AttemptNeeds, attempt_needs
 from app.flows.gateway import Asked, Gateway
-from app.flows.hedge import HedgeLost, race
+from app.flows.hedge import HedgeLost, free_now, race
 from app.flows.leash import Leash
 from app.flows.queueing import look, place_at
 from app.live.wallet import Short, grown
@@ -174,11 +174,9 @@ async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
             if not await _hold_more(errand, name):
                 break
             cap = _needs(errand, name).output_tokens_cap
-        if errand.gateway.fleet.is_in_doubt(name) and (swapped := await _swapped(errand, name)) is not None:
-            full[name] = swapped
-            continue
-        if errand.waits and (no_place := await _place_at(errand, name)) is not None:
-            full[name] = no_place
+        is_open = not errand.waits and not errand.gateway.fleet.is_in_doubt(name)
+        if not is_open and (kept_out := await _kept_out(errand, name)) is not None:
+            full[name] = kept_out
             continue
         visit = _begin(errand, name, cap=cap)
         if errand.route.hedge_after_s is not None and not failures:
@@ -206,7 +204,10 @@ async def _raced(
     caps = {first.attempt.number: cap}
 
     def another() -> Visit | None:
-        name = _free_now(errand, first, full)
+        if errand.route.attempts < 2:
+            return None
+        others = [name for name in errand.order if name != first.attempt.target.name and name not in full]
+        name = free_now(others, errand.asked.facts, errand.snapshot.policy, errand.gateway)
         if name is None or not errand.gateway.retries.take(at_s=errand.gateway.clock.monotonic_s()):
             return None
         held, its_cap = _hold_beside(errand, name)
@@ -231,20 +232,24 @@ async def _raced(
     )
 
 
-def _free_now(errand: Errand, first: Visit, full: Container[str]) -> str | None:
-    """The next candidate that could be asked beside the first at once: another one, for which nothing is waited."""
-    if errand.route.attempts < 2:
-        return None
-    gateway, facts, policy = errand.gateway, errand.asked.facts, errand.snapshot.policy
-    seen = _seen(gateway)
-    for name in errand.order:
-        if name == first.attempt.target.name or name in full or gateway.fleet.is_in_doubt(name):
-            continue
-        target, now = policy.targets[name], seen.get(name, UNSEEN)
-        has_room = gateway.queues.has_room(target, now, prompt_tokens=facts.prompt_tokens)
-        if has_room and not any(reject(facts, target, now) for _, reject in FILTERS):
-            return name
-    return None
+async def _kept_out(errand: Errand, name: str) -> NoPlace | None:
+    """Why nothing is to be sent there now: it serves another model, or no place came free. None: whoever sends at once
+    may. A connection may break while a place is waited for, and what listens there then is asked before it is sent to.
+    """
+    fleet = errand.gateway.fleet
+    asked_since_s: float | None = None
+    while True:
+        doubted_since_s = fleet.in_doubt_since_s(name)
+        if doubted_since_s != asked_since_s:
+            asked_since_s = doubted_since_s
+            if doubted_since_s is not None and (swapped := await _swapped(errand, name)) is not None:
+                return swapped
+        if not errand.waits:
+            return None
+        if (no_place := await _place_at(errand, name)) is not None:
+            return no_place
+        if fleet.in_doubt_since_s(name) in (None, asked_since_s):
+            return None
 
 
 async def _swapped(errand: Errand, name: str) -> NoPlace | None:

@@ -1,16 +1,21 @@
 """Two attempts at once: whoever opens first answers, and the other is broken off.
 
-What races, whom to ask beside the first and what is written down is `dispatch.py`'s; here is who won. The race leaves
-nothing behind: however it ends, both attempts have ended but the one that opened, and nobody waits for anything.
+What is held and written down before is `dispatch.py`'s; here is who could be asked at once, and who won. The race
+leaves nothing behind: however it ends, both attempts have ended but the one that opened, and no task is left.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol, TypeVar
 
 from app.domain.errors import TargetFailure
+from app.domain.routing.facts import RequestFacts
+from app.domain.routing.filters import FILTERS
+from app.domain.routing.policy import Policy
+from app.domain.routing.snapshot import UNSEEN
+from app.flows.gateway import Gateway
 from app.ports import UpstreamAnswer
 
 
@@ -59,6 +64,18 @@ async def race(
         for each in begun:
             await _leave(each, cause)
         raise cause from None
+
+
+def free_now(names: Sequence[str], facts: RequestFacts, policy: Policy, gateway: Gateway) -> str | None:
+    """The first of these targets that could be sent this request at once: it passes every filter as it is now, nobody
+    has to ask it first what it serves, and it has a place that nobody waits for."""
+    fleet = gateway.fleet.view(at_s=gateway.clock.monotonic_s())
+    for name in names:
+        target, seen = policy.targets[name], fleet.get(name, UNSEEN)
+        has_room = gateway.queues.has_room(target, seen, prompt_tokens=facts.prompt_tokens)
+        if has_room and not gateway.fleet.is_in_doubt(name) and not any(no(facts, target, seen) for _, no in FILTERS):
+            return name
+    return None
 
 
 async def _first_open(

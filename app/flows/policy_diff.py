@@ -304,6 +304,5 @@ def _price_text(price: RateCard | DatedCard) -> str:
 
 
 def _digits(number: Decimal | float) -> str:
-    if isinstance(number, Decimal):
-        return f"{number.normalize():f}"
-    return in_digits(number, significant=None) if "e" in str(number) else str(number)
+    is_plain = not isinstance(number, Decimal) and "e" not in str(number)
+    return str(number) if is_plain else in_digits(number, significant=None)

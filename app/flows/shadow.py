@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from app.domain.budget import Budget
-from app.domain.errors import CALLERS_FAULT, BadRequest, BreakevenError, LedgerUnavailable, TargetFailure
+from app.domain.errors import CALLERS_FAULT, BadRequest, BreakevenError, LedgerUnavailable, NoPlace, TargetFailure
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.money import ZERO
@@ -50,6 +50,8 @@ async def _sent(copy: Copy, gateway: Gateway, *, ids: Ids, report_bug: Callable[
         receipt = await _answered(copy, gateway, ids=ids)
     except LedgerUnavailable:
         gateway.shadows.drop(Dropped.NO_ROOM)
+    except NoPlace:
+        gateway.shadows.drop(Dropped.UNFIT)
     except Exception as bug:
         report_bug(copy.asked.facts.request_id, bug)
     finally:
@@ -61,7 +63,8 @@ async def _sent(copy: Copy, gateway: Gateway, *, ids: Ids, report_bug: Callable[
 
 
 async def _answered(copy: Copy, gateway: Gateway, *, ids: Ids) -> Receipt | None:
-    """The copy's receipt; None when the shadow cannot serve it now. Raises LedgerUnavailable: nothing was sent."""
+    """The copy's receipt; None when the shadow cannot serve it now. Raises LedgerUnavailable, or NoPlace where it turns
+    out to serve another model: nothing was sent."""
     asked = _as_its_own(copy.asked, gateway, ids=ids)
     name, policy = copy.plan.shadow, copy.snapshot.policy
     assert name is not None, "only a plan that names a shadow is copied"
@@ -125,7 +128,8 @@ async def _served(
     *,
     output_tokens_cap: int | None,
 ) -> tuple[Outcome, int]:
-    """How the copy ended, and the status a caller would have seen. Raises LedgerUnavailable: nothing was dispatched."""
+    """How the copy ended, and the status a caller would have seen. Raises LedgerUnavailable or NoPlace: nothing was
+    dispatched."""
     route = replace(snapshot.policy.routes[asked.facts.model], attempts=1, hedge_after_s=None)
     leash = gateway.leashes.leash(route.timeouts.total_s)
     error: BreakevenError
@@ -152,7 +156,7 @@ async def _served(
         error, outcome = too_long(plan.order[0]), Outcome.BROKEN
     except TargetFailure as failure:
         error, outcome = failure, Outcome.REFUSED if failure.kind in CALLERS_FAULT else Outcome.BROKEN
-    except LedgerUnavailable:
+    except (LedgerUnavailable, NoPlace):
         gateway.treasury.release(draft.receipt(outcome=Outcome.REFUSED, status=0, now_s=gateway.clock.monotonic_s()))
         raise
     except BaseException:  # a bug too: what was dispatched is booked, and what was held is free again

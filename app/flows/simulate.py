@@ -8,7 +8,7 @@ of them is told how fast the simulated engines really are. The clock is the trac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from app.domain.budget import period
@@ -143,7 +143,12 @@ def _speeds_of(used: Mapping[str, Target], simulation: Simulation) -> dict[str, 
             "second, sequences at once)",
             param="curve",
         )
-    return {name: simulation.speeds[name] for name in names}
+    return {name: _in_steps(simulation.speeds[name], used[name]) for name in names}
+
+
+def _in_steps(speed: EngineSpeed, target: Target) -> EngineSpeed:
+    """It computes as much in a step as the gateway takes engines of its family to."""
+    return speed if target.family is None else replace(speed, step_tokens=target.family.step_tokens)
 
 
 def _paces_of(used: Mapping[str, Target], simulation: Simulation) -> dict[str, Pace]:

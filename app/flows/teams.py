@@ -69,10 +69,11 @@ def read_limits(*, requests_per_minute: int | None, tokens_per_minute: int | Non
 
 
 def team_view(team: Team) -> dict[str, object]:
-    """A team as people and programs read it."""
+    """A team as people and programs read it. One that only keys name is not made, and has no limits of its own."""
     return {
         "name": team.name,
         "cost_centre": team.cost_centre,
         "requests_per_minute": team.limits.requests_per_minute,
         "tokens_per_minute": team.limits.tokens_per_minute,
+        "is_made": team.is_made,
     }

@@ -1,9 +1,10 @@
 """Engines are asked how they do while requests flow, and what they serve whenever that may have changed.
 
 Load: every half second, one question at a time for each target, none when no request has come for a while. Models: when
-a target is first seen, around a rest after failures, and when its counters have gone back, which means that it was
-started anew. A target that serves another model gets nothing until it serves the right one. That an engine does not
-answer says nothing else of it: its signals grow old, and requests will show.
+a target is first seen, around a rest after failures, when its counters have gone back, which means that it was started
+anew, and before anything is sent where a connection broke. A target that serves another model gets nothing until it
+serves the right one. That an engine does not answer says nothing else of it: its signals grow old, and requests will
+show.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ class FleetWatch:
         if self._watched.get(target.name) is not watched:
             return
         self._fleet.runs(target.name, version=reading.version or "")
-        if reading.health is not Health.AWAY:
+        if reading.models or reading.health not in (Health.AWAY, Health.NOT_READY):
             self._fleet.is_sure(target.name, at_s=watched.asked_models_s)
         watched.waits_for_traffic = not reading.models
         if not is_right:

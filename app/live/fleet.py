@@ -23,8 +23,11 @@ from app.live.target_place import TTFT_KNOWN_S, TargetPlace
 from app.ports.curves import KeptCurve
 from app.ports.ledger import Compared, TargetSent
 
-#: Faults of a connection whose other end may be gone, and may come back as another.
-_BROKE: Final = frozenset({FaultKind.CUT, FaultKind.REFUSED_CONNECTION})
+#: Faults of a connection whose other end may be gone, and may come back as another. No first token in time is none of
+#: them: it is what busy engines do.
+_BROKE: Final = frozenset(
+    {FaultKind.CUT, FaultKind.REFUSED_CONNECTION, FaultKind.CONNECT_TIMEOUT, FaultKind.IDLE_TIMEOUT}
+)
 
 
 class Fleet:
@@ -153,6 +156,7 @@ class Fleet:
         if place.load is not None and meter is not None:
             seen = (ttft_s, tpot_s, usage) if answered else (None, None, None)
             place.load.left(meter, in_flight=place.in_flight, ttft_s=seen[0], tpot_s=seen[1], usage=seen[2], at_s=at_s)
+            self._due_s = min(self._due_s, place.load.changes_after_s(at_s=at_s))
         place.in_flight -= 1
         self._changed.add(target)
         if answered and ttft_s is not None:
@@ -182,10 +186,14 @@ class Fleet:
             self._changed.add(target)
 
     def is_in_doubt(self, target: str) -> bool:
-        """A connection to this machine of ours broke or was refused: an engine that was started since may serve
-        another model, and nobody has asked it yet."""
+        """A connection to this machine of ours broke, fell silent or could not be made: an engine that was started
+        since may serve another model, and nobody has asked it yet."""
+        return self.in_doubt_since_s(target) is not None
+
+    def in_doubt_since_s(self, target: str) -> float | None:
+        """When the last such connection broke, while the target is in doubt."""
         place = self._places.get(target)
-        return place is not None and place.broke_s is not None
+        return None if place is None else place.broke_s
 
     def is_sure(self, target: str, *, at_s: float) -> None:
         """It was asked at that moment, and answered: what `serves` says is what is there."""

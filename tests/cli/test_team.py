@@ -22,14 +22,26 @@ def test_teams_are_made_listed_and_limited(desk: HereAtOnce) -> None:
     assert named.out.splitlines()[1].split() == ["demo", "cc-9", "no", "limits"]
     assert "named by keys alone: demo" in named.err
     assert desk("team", "list", "--json").value == [
-        {"name": "demo", "cost_centre": "cc-9", "requests_per_minute": None, "tokens_per_minute": None}
+        {
+            "name": "demo",
+            "cost_centre": "cc-9",
+            "requests_per_minute": None,
+            "tokens_per_minute": None,
+            "is_made": False,
+        }
     ]
     assert "`breakeven team create" in desk("team", "limit", "demo").err
     desk("key", "revoke", desk("key", "list", "--json").value[0]["id"])
     assert desk("team", "create", "research", "--cost-centre", "cc-1", "--requests-per-minute", "100").status == 0
     assert desk("team", "limit", "research", "--tokens-per-minute", "9").out == "team research: 9 tokens per minute\n"
     assert desk("team", "list", "--json").value == [
-        {"name": "research", "cost_centre": "cc-1", "requests_per_minute": None, "tokens_per_minute": 9}
+        {
+            "name": "research",
+            "cost_centre": "cc-1",
+            "requests_per_minute": None,
+            "tokens_per_minute": 9,
+            "is_made": True,
+        }
     ]
     assert "9 tokens per minute" in desk("team", "list").out
     again = desk("team", "create", "research", "--cost-centre", "cc-1")

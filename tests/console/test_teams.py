@@ -19,7 +19,7 @@ async def test_a_made_team_is_listed_and_audited(caplog: pytest.LogCaptureFixtur
             listed = await it.get("/api/teams")
             again = await it.ask("POST", "/api/teams", json=TEAM)
     assert made.status == 201
-    assert listed.json["teams"] == [made.json] == [{**TEAM, "requests_per_minute": None}]
+    assert listed.json["teams"] == [made.json] == [{**TEAM, "requests_per_minute": None, "is_made": True}]
     assert (again.status, again.json["error"]["param"]) == (400, "name")
     assert [each.__dict__["fields"]["action"] for each in caplog.records if each.name == AUDIT_LOG] == ["team created"]
 
@@ -28,7 +28,7 @@ async def test_a_team_that_only_a_key_names_is_listed() -> None:
     async with console() as it:
         await it.ask("POST", "/api/keys", json={"name": "a", "team": "demo", "cost_centre": "cc-2"})
         listed = await it.get("/api/teams")
-    limits = {"requests_per_minute": None, "tokens_per_minute": None}
+    limits = {"requests_per_minute": None, "tokens_per_minute": None, "is_made": False}
     assert listed.json["teams"] == [{"name": "demo", "cost_centre": "cc-2", **limits}]
 
 

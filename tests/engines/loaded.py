@@ -20,12 +20,15 @@ MODEL = "upstream-model"
 
 
 class LoadedEngine(ScriptedUpstream):
-    """A stream's first word comes after `waits_s`, its end after three times as long, and a wait for a slot besides."""
+    """A stream's role comes after half of `waits_s`, and each word, the finish reason, the usage and the end half of it
+    later: with two words the end after three times `waits_s`. A wait for a slot comes before."""
 
     def __init__(self, *, model: str = MODEL) -> None:
         super().__init__()
         self.model = model
         self.waits_s = 0.3
+        #: Of an answer.
+        self.words = 2
         self.version = "0.11.0"
         #: How many it works on at once; None: any number.
         self.slots: int | None = None
@@ -35,8 +38,9 @@ class LoadedEngine(ScriptedUpstream):
         self.chat: Answering | None = None
         #: Most at once, and when that was.
         self.most = 0
-        #: Tokens made since its start.
+        #: Tokens made since its start, as far as they were told: whoever works gets one in half of `waits_s`.
         self.tokens = 0
+        self._told_s = 0.0
         #: Chats of the processes before this one.
         self._before = 0
         #: When each of its slots is free.
@@ -71,13 +75,12 @@ class LoadedEngine(ScriptedUpstream):
 
     def _chat(self, heard: Heard) -> Answer:
         self.most = max(self.most, self.in_flight + 1)
-        self.tokens += 2
         if self.chat is not None:
             return self.chat(heard)
         first_s = self._turn_s() + self.waits_s / 2
         if not heard.json.get("stream"):
             return whole(first_s=first_s + 2.5 * self.waits_s)
-        return stream(words=("some", " words"), pause_s=self.waits_s / 2, first_s=first_s)
+        return stream(words=("some", *(" words",) * (self.words - 1)), pause_s=self.waits_s / 2, first_s=first_s)
 
     def _turn_s(self) -> float:
         """How long a request that comes now waits in it for a slot, which it then has."""
@@ -85,19 +88,22 @@ class LoadedEngine(ScriptedUpstream):
             return 0.0
         now_s = asyncio.get_running_loop().time()
         begins_s = max(now_s, heappop(self._free_s)) if len(self._free_s) >= self.slots else now_s
-        # The role, two words, the finish reason, the usage and the end come a pause after one another.
-        heappush(self._free_s, begins_s + 3 * self.waits_s)
+        heappush(self._free_s, begins_s + (self.words + 4) * self.waits_s / 2)
         return begins_s - now_s
 
     def _page(self) -> Answer:
         running, waiting = self.others
         ours = self.in_flight
         working = ours if self.slots is None else min(ours, self.slots)
+        is_full = waiting > 0
         running, waiting = running + working, waiting + ours - working
+        now_s = asyncio.get_running_loop().time()
+        self.tokens += int(running * (now_s - self._told_s) / (self.waits_s / 2)) if self._told_s else 0
+        self._told_s = now_s
         lines = {
             "num_requests_running": running,
             "num_requests_waiting": waiting,
-            "kv_cache_usage_perc": 1.0 if waiting else min(0.9, running / 100),
+            "kv_cache_usage_perc": 1.0 if is_full else min(0.8, running / 100),
             "num_preemptions_total": waiting,
             "generation_tokens_total": self.tokens,
         }

@@ -126,4 +126,4 @@ async def test_the_real_clock_and_the_real_books_come_to_agree(database: Databas
     for _ in range(2):
         await set_by_books(PostgresServerBook(database), clock, notice=notices.append)
     assert abs(clock.unix_us() - time.time_ns() // 1000) < 60_000_000
-    assert len(notices) == 1
+    assert 1 <= len(notices) <= 2, "a first answer that is long on its way is a second time put right"

@@ -107,6 +107,45 @@ async def test_a_flood_of_one_team_delays_anothers_single_request_by_one_service
     assert own == sorted(own), "in a team, who came first is served first"
 
 
+async def test_who_waited_where_a_connection_broke_meanwhile_is_sent_only_once_it_is_known_what_is_there() -> None:
+    house = _house(Script(first_s=0.1, fault=FaultKind.CUT, fault_after=1), policy=_policy(HOME, AWAY))
+    about: list[str] = []
+
+    async def make_sure(name: str) -> None:
+        about.append(name)
+        house.gateway.fleet.serves(name, instead="llama")
+        house.gateway.fleet.is_sure(name, at_s=house.gateway.clock.monotonic_s())
+
+    house.gateway = replace(house.gateway, make_sure=make_sure)
+    broken, waiting = _ask(house, 0, stream=True), _ask(house, 1)
+    await _until_waiting(house, 1)
+    assert not about
+    with pytest.raises(TargetFailure):
+        await broken
+    await waiting
+    receipt = _receipt(house, 1)
+    assert about == ["home"]
+    assert [attempt.target for attempt in receipt.attempts] == ["away"]
+    assert receipt.waited_s > 0
+    assert house.gateway.queues.waiting == 0
+
+
+async def test_a_target_that_never_says_what_it_serves_keeps_nobody_waiting_for_ever() -> None:
+    house = _house(Script(first_s=0.1, fault=FaultKind.CUT, fault_after=1), SLOW)
+    about: list[str] = []
+
+    async def make_sure(name: str) -> None:
+        about.append(name)
+
+    house.gateway = replace(house.gateway, make_sure=make_sure)
+    broken, waiting = _ask(house, 0, stream=True), _ask(house, 1)
+    with pytest.raises(TargetFailure):
+        await broken
+    await asyncio.wait_for(waiting, 10)
+    assert about == ["home"]
+    assert [attempt.target for attempt in _receipt(house, 1).attempts] == ["home"]
+
+
 async def test_two_teams_that_flood_are_served_in_turn() -> None:
     house = _house(Script(first_s=0.01))
     tasks = [_ask(house, number, team="a") for number in range(10)]

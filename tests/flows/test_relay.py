@@ -100,7 +100,7 @@ async def test_without_a_retry_budget_the_break_stands() -> None:
 
 async def test_the_total_time_is_of_the_request_and_not_of_an_attempt() -> None:
     names = ("first", "second")
-    route = a_route(*names, timeouts=Timeouts(total_s=0.2))
+    route = a_route(*names, timeouts=Timeouts(total_s=1.5))
     policy = a_policy(*(a_target(name) for name in names), route=route)
     house = a_house({"first": [broken()], "second": [Script(first_s=30)]}, policy=policy)
     assert (await failed(house, Caller())).kind is FaultKind.TOTAL_TIMEOUT

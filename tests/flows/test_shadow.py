@@ -112,6 +112,25 @@ async def test_no_caller_waits_for_a_shadow() -> None:
         assert not _copies(house)
 
 
+async def test_a_shadow_that_turns_out_to_serve_another_model_gets_nothing_and_no_bug_is_reported() -> None:
+    house = _house()
+
+    async def make_sure(name: str) -> None:
+        house.gateway.fleet.serves(name, instead="llama")
+        house.gateway.fleet.is_sure(name, at_s=house.gateway.clock.monotonic_s())
+
+    house.gateway = replace(house.gateway, make_sure=make_sure)
+    fleet, at_s = house.gateway.fleet, house.gateway.clock.monotonic_s()
+    fleet.entered("shade", at_s=at_s)
+    fleet.left("shade", at_s=at_s, answered=False, failure=TargetFailure("cut", kind=FaultKind.CUT, target="shade"))
+    async with _sending(house) as bugs:
+        await answer(asked(house), Caller(), house.gateway)
+        await _until(lambda: _dropped(house, Dropped.UNFIT))
+    assert not bugs
+    assert not _copies(house)
+    assert [call.target.name for call in house.provider.calls] == ["home"]
+
+
 @pytest.mark.parametrize("fault", [FaultKind.BAD_REQUEST, FaultKind.SERVER_ERROR])
 async def test_what_was_not_answered_is_not_copied(fault: FaultKind) -> None:
     house = _house({"home": [Script(fault=fault)], "shade": [Script()]})

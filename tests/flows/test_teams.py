@@ -24,6 +24,7 @@ async def test_a_team_is_made_listed_and_limited() -> None:
         "cost_centre": "cc-1",
         "requests_per_minute": None,
         "tokens_per_minute": 5,
+        "is_made": True,
     }
 
 

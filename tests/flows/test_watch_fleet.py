@@ -349,6 +349,26 @@ async def test_one_that_is_away_stays_in_doubt_and_is_waited_for_no_longer_than_
     assert rooms.instead() == ""
 
 
+async def test_one_that_is_still_loading_stays_in_doubt_until_it_says_what_it_has_loaded() -> None:
+    rooms = _rooms(health=Health.NOT_READY, models=())
+    async with rooms.watching():
+        rooms.breaks()
+        await asyncio.wait_for(rooms.watch.make_sure("home"), 5)
+        assert rooms.fleet.is_in_doubt("home")
+        rooms.engine.health, rooms.engine.models = Health.READY, ("llama",)
+        await asyncio.wait_for(rooms.watch.make_sure("home"), 5)
+    assert not rooms.fleet.is_in_doubt("home")
+    assert rooms.instead() == "llama"
+
+
+async def test_one_that_serves_and_never_lists_its_models_is_asked_about_once() -> None:
+    rooms = _rooms(health=Health.READY, models=())
+    async with rooms.watching():
+        rooms.breaks()
+        await asyncio.wait_for(rooms.watch.make_sure("home"), 5)
+    assert not rooms.fleet.is_in_doubt("home")
+
+
 async def test_one_that_does_not_answer_is_not_waited_for_for_long() -> None:
     rooms = _rooms(slow=asyncio.Event())
     assert rooms.engine.slow is not None

@@ -51,7 +51,7 @@ GIVE_UP_S = 60.0
 #: How far a clock that agrees may be off.
 NEAR_S = 1.0
 #: The month is over so long after the load began; the gateway needs up to 5 s to see that the books' clock jumped.
-BEFORE_THE_END = timedelta(seconds=7)
+BEFORE_THE_END = timedelta(seconds=12)
 #: A lease whose process is not heard of any more.
 LAPSED = "a process that is gone"
 _LAPSE = """

@@ -310,7 +310,7 @@ async def test_an_engine_whose_memory_is_full_is_left_within_a_poll_as_far_as_mo
 
 async def test_an_engine_at_its_limit_is_kept_full_and_neither_left_nor_flooded_by_all_at_once(bed: Bed) -> None:
     engine = bed.engines["swings"]
-    engine.slots, engine.waits_s = 4, 0.2
+    engine.slots, engine.waits_s, engine.words = 4, 0.1, 12
     for _ in range(5):
         assert await bed.sent_to("swings") == "swings"
     bed.away.always(stream(first_s=0.5))  # as slow as ours

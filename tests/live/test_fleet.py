@@ -13,6 +13,7 @@ from app.domain.signals import EngineSignals, SignalName
 from app.domain.target import Circuit, Hosting, Machine
 from app.domain.usage import Usage
 from app.live.fleet import Fleet
+from app.live.target_load import IDLE_AFTER_S
 from app.live.target_place import TTFT_KNOWN_S, TTFT_WEIGHT
 from app.ports.ledger import Compared, TargetSent
 from tests.makers import CARD, a_policy, a_target
@@ -372,6 +373,16 @@ def test_a_target_that_rested_for_its_account_is_in_service_under_another_creden
     assert fleet.view(at_s=0)["home"].circuit is Circuit.CLOSED
 
 
+def test_a_machine_that_tells_nothing_is_idle_when_nothing_was_there_for_a_while() -> None:
+    fleet = _fleet()
+    fleet.follow(a_policy(a_target("home", kind="openai_compatible")))
+    meter = Meter(started_s=100, prompt_estimate=10)
+    fleet.entered("home", at_s=100, meter=meter, streamed=True)
+    fleet.left("home", at_s=101, answered=True, meter=meter)
+    assert not fleet.view(at_s=101 + IDLE_AFTER_S - 0.1)["home"].is_idle
+    assert fleet.view(at_s=101 + IDLE_AFTER_S)["home"].is_idle
+
+
 def test_what_an_engine_served_instead_is_forgotten_when_a_seller_takes_its_name() -> None:
     fleet = _fleet()
     fleet.follow(a_policy(a_target("home")))
@@ -381,7 +392,9 @@ def test_what_an_engine_served_instead_is_forgotten_when_a_seller_takes_its_name
     assert fleet.view(at_s=0)["home"].serves_instead == ""
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.REFUSED_CONNECTION])
+@pytest.mark.parametrize(
+    "kind", [FaultKind.CUT, FaultKind.REFUSED_CONNECTION, FaultKind.CONNECT_TIMEOUT, FaultKind.IDLE_TIMEOUT]
+)
 def test_a_machine_of_ours_whose_connection_broke_is_in_doubt_until_it_was_asked_after_that(kind: FaultKind) -> None:
     fleet = _fleet()
     fleet.follow(a_policy(a_target("home"), a_target("away", hosting=Hosting.MANAGED)))

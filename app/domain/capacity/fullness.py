@@ -50,7 +50,7 @@ class Fullness:
     steps: float = 0.0
     #: With so many it was full for want of places; None: it never was.
     proven: int | None = None
-    #: Places beyond those that it may have.
+    #: One place more that it may have: 0 or 1, until who is sent there runs, or waits in vain.
     tried: int = 0
     #: Steps at all of the proven places while nobody waited, since one more was tried.
     unproven_steps: float = 0.0
@@ -96,12 +96,12 @@ class Fullness:
     def _doubting(self, before: Poll, *, proven: int) -> Fullness:
         """With one place more, if all that it is proven to have were taken for long and nobody waited."""
         now = self.last
-        if now.waiting or before.waiting or min(now.running, before.running) < proven:
+        if self.tried or now.waiting or before.waiting or min(now.running, before.running) < proven:
             return self
         steps = self.unproven_steps + _steps(before, now, running=proven)
         if steps < STEPS_TO_DOUBT:
             return replace(self, unproven_steps=steps)
-        return replace(self, tried=self.tried + 1, unproven_steps=0.0)
+        return replace(self, tried=1, unproven_steps=0.0)
 
     def _steps_in_vain(self, poll: Poll) -> tuple[int, float]:
         """`most_running` and `steps` after this poll."""

@@ -104,6 +104,7 @@ def test_a_place_more_is_tried_when_all_were_taken_for_long_and_who_runs_there_p
     assert short.places(slots=None) == 8
     tried = _taken(learned, steps=STEPS_TO_DOUBT + 10, running=8)
     assert tried.places(slots=None) == 9
+    assert _taken(tried, steps=5 * STEPS_TO_DOUBT, running=8).places(slots=None) == 9, "one at a time"
     proven = tried.after(Poll(running=9, waiting=0, tokens=1e6, begun=300.0))
     assert (proven.places(slots=None), proven.proven, proven.tried) == (9, 9, 0)
 
