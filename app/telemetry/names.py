@@ -101,7 +101,7 @@ TOKENS: Final = Family(
 )
 REQUESTS: Final = Family(
     name="breakeven_requests_total",
-    help="Settled requests by outcome; target and hosting are those of the last attempt.",
+    help="Settled requests by outcome; target and hosting are those of the final attempt.",
     type="counter",
     labels=(*ROUTE_LABELS, "outcome"),
 )
