@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.bootstrap import examine_targets, learned_curves
-from app.cli.output import AsJson, console, note, write_json
+from app.cli.output import AsJson, console, counted, note, write_json
 from app.domain.capacity.learned import identity_of
 from app.domain.diagnosis import Check, Diagnosis, Grade
 from app.domain.engine import EngineReading, Health
@@ -100,11 +100,11 @@ def learned_lines(reading: EngineReading, kept: KeptCurve | None) -> Iterator[st
         return
     step_ms, more_ms = in_digits(known["step_ms"]), in_digits(known["step_per_sequence_ms"])
     first_ms, prefill_ms = in_digits(known["overhead_ms"]), in_digits(known["prefill_ms_per_token"], significant=3)
-    tokens, answers = (in_digits(known[name], significant=3) for name in ("output_tokens", "answers"))
+    tokens, answers = in_digits(known["output_tokens"], significant=3), max(1, round(known["answers"]))
     yield (
         f"  learned              a step of n takes {step_ms} + {more_ms} n ms; a first token {first_ms} ms and "
-        f"{prefill_ms} ms a prompt token more; answers of {tokens} tokens; from {answers} answers, kept "
-        f"{_ago(kept.age_s)} ago"
+        f"{prefill_ms} ms a prompt token more; answers of {tokens} tokens; from about "
+        f"{counted(answers, 'answer')}, kept {_ago(kept.age_s)} ago"
     )
 
 

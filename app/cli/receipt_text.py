@@ -38,8 +38,10 @@ def receipt_lines(view: View) -> Iterator[tuple[str, str]]:
     for number, attempt in enumerate(view["attempts"], start=1):
         if several:
             yield f"attempt {number}", _attempt(attempt)
+        elif attempt["fault_message"]:
+            yield "failed", str(attempt["fault_message"])
         yield "tokens", _tokens(attempt["usage"])
-        yield "speed", _speed(attempt)
+        yield "speed", _speed(attempt, streamed=view["stream"])
         yield "price", _price(attempt)
     queue = f"{_ms(view['waited_ms'])} in the gateway's queue and " if view.get("waited_ms") else ""
     yield (
@@ -85,9 +87,10 @@ def _tokens(usage: View) -> str:
     return f"{prompt} + {usage['output_tokens']} output{reasoning}, source: {_words(usage['source'])}"
 
 
-def _speed(attempt: View) -> str:
+def _speed(attempt: View, *, streamed: bool) -> str:
     if attempt["ttft_ms"] is None:
-        return f"{_in_all(attempt['duration_ms'])} in all (first token and pace are measured on streams)"
+        why = "no token came" if streamed else "first token and pace are measured on streams"
+        return f"{_in_all(attempt['duration_ms'])} in all ({why})"
     pace = ""
     if attempt["tpot_ms"] is not None:
         pace = f", TPOT {_ms(attempt['tpot_ms'])}, {attempt['tokens_per_s']:.1f} tokens/s"

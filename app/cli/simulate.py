@@ -199,8 +199,8 @@ def _ms(seconds: float) -> str:
 def _machine_lines(simulated: Simulated, policy: Policy) -> Iterator[str]:
     for name in simulated.speeds:
         if (usd_per_hour := policy.usd_per_hour(policy.targets[name])) is not None:
-            usd = float(usd_per_hour) * simulated.lasted_s / 3600
-            yield f"machine of {name}: {usd:.2f} USD at {shown(from_dollars(usd_per_hour))} USD an hour, busy or idle"
+            usd = in_digits(float(usd_per_hour) * simulated.lasted_s / 3600)
+            yield f"machine of {name}: {usd} USD at {shown(from_dollars(usd_per_hour))} USD an hour, busy or idle"
 
 
 def _figures(line: Line) -> Sequence[str]:

@@ -173,8 +173,8 @@ async def cost_centre_of(team: str, asked: str | None, *, teams: TeamBook | None
         return asked or known[team].cost_centre
     if known:
         raise BadRequest(
-            f"there is no team {team!r}: make it with `breakeven team create NAME --cost-centre …`; "
-            f"`breakeven team list` shows those there are",
+            f"nobody has made a team {team!r}: make it with `breakeven team create NAME --cost-centre …`; "
+            f"`breakeven team list` shows those there are, and which of them only keys name",
             param="team",
         )
     if asked is None:

@@ -35,6 +35,19 @@ def test_the_status_of_an_interrupted_request_is_a_dash() -> None:
     assert told["route"].endswith(": interrupted, status –, chat")
 
 
+def test_a_request_that_failed_at_the_only_target_asked_says_why() -> None:
+    broke = an_attempt(
+        outcome=Outcome.REFUSED,
+        fault=FaultKind.REFUSED_CONNECTION,
+        fault_message="home refused the connection; start it",
+        ttft_s=None,
+    )
+    receipt = a_receipt(broke, outcome=Outcome.BROKEN, status=503, facts=some_facts(stream=True))
+    told = dict(receipt_lines(receipt_view(receipt)))
+    assert told["failed"] == "home refused the connection; start it"
+    assert told["speed"].endswith("in all (no token came)")
+
+
 def test_every_attempt_is_told_when_there_were_several() -> None:
     receipt = a_receipt(
         an_attempt(
