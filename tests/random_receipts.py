@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain.budget import BudgetSeen
 from app.domain.caller import Caller
 from app.domain.errors import FaultKind
-from app.domain.ledger.receipt import Attempt, Receipt
+from app.domain.ledger.receipt import HEDGE_LOST, Attempt, Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.pricing.rate_card import RateCard
@@ -155,6 +156,8 @@ def receipts(draw: Callable[..., object]) -> Receipt:
         )
     )
     attempts = tuple(draw(_attempt(request_id, number)) for number in range(1, count + 1))  # type: ignore[operator]
+    if count > 1 and draw(st.booleans()):
+        attempts = (*attempts[:-1], replace(attempts[-1], flags=(*attempts[-1].flags, HEDGE_LOST)))
     return draw(  # type: ignore[return-value]
         st.builds(
             Receipt,

@@ -8,7 +8,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from app.domain.ledger.receipt import HEDGE_LOST
+
 View = Mapping[str, Any]
+
+_LOST = ", as the other of two that were asked began to answer first"
 
 
 def receipt_table(view: View) -> Table:
@@ -73,7 +77,8 @@ def _signed(amount: str) -> str:
 
 def _attempt(attempt: View) -> str:
     fault = f": {attempt['fault_message']}" if attempt["fault_message"] else ""
-    return f"{attempt['target']} ({_words(attempt['hosting'])}): {attempt['outcome']}{fault}"
+    lost = not fault and HEDGE_LOST in attempt["flags"]
+    return f"{attempt['target']} ({_words(attempt['hosting'])}): {attempt['outcome']}{fault}{_LOST if lost else ''}"
 
 
 def _tokens(usage: View) -> str:

@@ -76,6 +76,7 @@ def _route(route: Route) -> dict[str, object]:
     return {
         "rules": [_rule(rule) for rule in route.rules],
         "attempts": route.attempts,
+        "hedge_after_ms": None if route.hedge_after_s is None else 1000 * route.hedge_after_s,
         "timeouts": {
             "connect_s": route.timeouts.connect_s,
             "first_token_s": route.timeouts.first_token_s,

@@ -14,6 +14,7 @@ from app.documents.gather import Gathered, Placed
 from app.documents.policy import (
     PROVIDER_URLS,
     Prefer,
+    WrittenHedge,
     WrittenModel,
     WrittenPreference,
     WrittenRule,
@@ -204,12 +205,17 @@ def _route(
         timeouts=_timeouts(written.timeouts),
         recovery=_USUAL.recovery if written.recovery is None else Recovery(written.recovery),
         kept_answers=_USUAL.kept_answers if written.kept_answers is None else KeptAnswers(written.kept_answers),
+        hedge_after_s=_hedge_after_s(written.hedge),
         output_tokens_default=_output_default(written),
         output_tokens_most=written.output_tokens.most,
         reads_fleet=tuple(sorted({name for when in whens for name in when.reads_fleet})),
         reads_budgets=tuple(sorted({name for when in whens for name in when.reads_budgets})),
         prepare=preparing(whens),
     )
+
+
+def _hedge_after_s(written: WrittenHedge | None) -> float | None:
+    return None if written is None or written.after_ms is None else float(written.after_ms / 1000)
 
 
 def _output_default(written: WrittenModel) -> int:

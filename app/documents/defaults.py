@@ -17,6 +17,7 @@ def with_defaults(model: WrittenModel, defaults: WrittenDefaults) -> WrittenMode
             "attempts": model.attempts if model.attempts is not None else defaults.attempts,
             "timeouts": _over(model.timeouts, defaults.timeouts),
             "recovery": model.recovery or defaults.recovery,
+            "hedge": model.hedge or defaults.hedge,
             "kept_answers": model.kept_answers or defaults.kept_answers,
             "output_tokens": _output_tokens(model.output_tokens, defaults.output_tokens),
             "rules": [_rule(rule, defaults) for rule in model.rules],

@@ -22,6 +22,7 @@ from app.documents.policy import (
     WrittenTarget,
 )
 from app.domain.findings import Finding, Severity
+from app.domain.routing.policy import Timeouts
 
 #: What a target must be able to do to be of use to a rule.
 _ENDPOINTS = frozenset({"chat", "completions"})
@@ -45,12 +46,15 @@ def lint_models(gathered: Gathered) -> Iterator[Finding]:
     """Faults of models, each on its own, and of the defaults."""
     if gathered.defaults is not None:
         yield from _bounds(gathered.defaults, gathered.usual, gathered.usual)
+        yield from _hedge(gathered.defaults, gathered.usual, gathered.usual)
     for placed in gathered.models.values():
         if placed.written is None:
             continue
         yield from _rule_names(placed, placed.written)
         yield from _rule_order(placed, placed.written)
-        yield from _bounds(placed, placed.written, with_defaults(placed.written, gathered.usual))
+        whole = with_defaults(placed.written, gathered.usual)
+        yield from _bounds(placed, placed.written, whole)
+        yield from _hedge(placed, placed.written, whole)
         for index, rule in enumerate(placed.written.rules):
             yield from _repeated(placed, ("rules", index, "use"), rule.use)
             if isinstance(rule.prefer, WrittenPreference):
@@ -186,6 +190,35 @@ def _bounds(
         if total_s is not None and part_s is not None and part_s > total_s:
             message = f"{key} of {part_s} s is never reached: total_s ends the request after {total_s} s"
             yield placed.finding("bounds", message, below=("timeouts", key), mend="lower it, or raise total_s")
+
+
+def _hedge(
+    placed: Placed[WrittenModel] | Placed[WrittenDefaults],
+    own: WrittenModel | WrittenDefaults,
+    whole: WrittenModel | WrittenDefaults,
+) -> Iterator[Finding]:
+    """What a hedge that counts here cannot go with. Told where the hedge is written, or else what it cannot go with;
+    where both are the defaults', there alone."""
+    if whole.hedge is None or whole.hedge.after_ms is None:
+        return
+    none = "leave the hedge out" if own.hedge is not None else "write `hedge: {}` here, so that there is none"
+    faults: list[tuple[tuple[str, ...], object, str, str]] = []
+    if whole.recovery in ("restart", "continue"):
+        message = f"a hedge does not go with `recovery: {whole.recovery}`: two tellings of an answer cannot race"
+        faults.append((("recovery",), own.recovery, message, f"write `recovery: error` or `buffer`, or {none}"))
+    if whole.attempts == 1:
+        message = "a hedge is a second attempt, and `attempts: 1` allows one only"
+        faults.append((("attempts",), own.attempts, message, f"write `attempts: 2` or more, or {none}"))
+    first_token_s = whole.timeouts.first_token_s or Timeouts().first_token_s
+    if whole.hedge.after_ms >= 1000 * first_token_s:
+        after_ms = f"{whole.hedge.after_ms.normalize():f}"
+        message = f"a hedge after {after_ms} ms is never made: first_token_s ends the attempt after {first_token_s} s"
+        mend = f"hedge sooner, raise first_token_s, or {none}"
+        faults.append((("timeouts", "first_token_s"), own.timeouts.first_token_s, message, mend))
+    for other, written, message, mend in faults:
+        if own.hedge is not None or written is not None:
+            below = ("hedge", "after_ms") if own.hedge is not None else other
+            yield placed.finding("hedge", message, below=below, mend=mend)
 
 
 def _preference(placed: Placed[WrittenModel], index: int, prefer: WrittenPreference) -> Iterator[Finding]:

@@ -294,6 +294,17 @@ class WrittenTimeouts(Written):
     )
 
 
+class WrittenHedge(Written):
+    """`hedge` of a model."""
+
+    after_ms: Milliseconds | None = Field(
+        default=None,
+        description="Milliseconds after which a second target is asked beside one that has not begun to answer. Left "
+        "out: none is, whatever the defaults say.",
+        examples=[700],
+    )
+
+
 class WrittenOutputTokens(Written):
     """`output_tokens` of a model."""
 
@@ -312,6 +323,10 @@ _RECOVERY = (
     "anew, and has to reproduce what was sent. `continue`: another target goes on where it broke off."
 )
 
+_HEDGE = (
+    "A first attempt that is slow to begin gets a second one beside it, at the next target that is free; whoever "
+    "begins to answer first answers, the other is broken off, and both are paid. Off where it is not written."
+)
 _KEPT_ANSWERS = (
     "Which answers are kept for 24 hours, sealed so that only their caller can read them, for a request that comes "
     "again with the same Idempotency-Key. `nothing`; `whole`: those that are not streamed; `all`: streams too."
@@ -328,6 +343,7 @@ class WrittenModel(Written):
     attempts: Attempts | None = Field(default=None, description=_ATTEMPTS, examples=[3])
     timeouts: WrittenTimeouts = Field(default=WrittenTimeouts(), description=_TIMEOUTS, examples=[{"total_s": 300}])
     recovery: WrittenRecovery | None = Field(default=None, description=_RECOVERY, examples=["error"])
+    hedge: WrittenHedge | None = Field(default=None, description=_HEDGE, examples=[{"after_ms": 700}])
     kept_answers: WrittenKeptAnswers | None = Field(default=None, description=_KEPT_ANSWERS, examples=["whole"])
     output_tokens: WrittenOutputTokens = Field(
         default=WrittenOutputTokens(), description=_OUTPUT_TOKENS, examples=[{"default": 1024, "most": 4096}]
@@ -340,6 +356,7 @@ class WrittenDefaults(Written):
     attempts: Attempts | None = Field(default=None, description=_ATTEMPTS, examples=[3])
     timeouts: WrittenTimeouts = Field(default=WrittenTimeouts(), description=_TIMEOUTS, examples=[{"total_s": 300}])
     recovery: WrittenRecovery | None = Field(default=None, description=_RECOVERY, examples=["error"])
+    hedge: WrittenHedge | None = Field(default=None, description=_HEDGE, examples=[{"after_ms": 700}])
     kept_answers: WrittenKeptAnswers | None = Field(default=None, description=_KEPT_ANSWERS, examples=["whole"])
     output_tokens: WrittenOutputTokens = Field(
         default=WrittenOutputTokens(), description=_OUTPUT_TOKENS, examples=[{"default": 1024, "most": 4096}]

@@ -208,7 +208,7 @@ def _opening(
         hosting=target.hosting,
         rule=decision.rule,
         policy_digest=draft.policy_digest,
-        attempts=visit.attempt.number,
+        attempts=draft.begun,
         charge=charge,
         rates=() if draft.admitted is None else draft.admitted.rates(),
     )

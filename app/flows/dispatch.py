@@ -23,9 +23,10 @@ from app.domain.trying import next_try
 from app.flows.draft import OpenAttempt, ReceiptDraft
 from app.flows.funding import AttemptNeeds, attempt_needs
 from app.flows.gateway import Asked, Gateway
+from app.flows.hedge import HedgeLost, free_now, race
 from app.flows.leash import Leash
 from app.flows.queueing import look, place_at
-from app.live.wallet import grown
+from app.live.wallet import Short, grown
 from app.ports import Piece, UpstreamAnswer, UpstreamCall
 
 
@@ -89,7 +90,8 @@ class Visit:
         now_s = self._gateway.clock.monotonic_s()
         if fault is not None:
             self._hear_the_rest(at_s=now_s)
-        closed = self._draft.close_attempt(self.attempt, outcome=outcome, now_s=now_s, failure=failure)
+        lost = isinstance(fault, HedgeLost)
+        closed = self._draft.close_attempt(self.attempt, outcome=outcome, now_s=now_s, failure=failure, lost=lost)
         gateway = self._gateway
         gateway.fleet.left(
             closed.target,
@@ -140,7 +142,7 @@ class Visit:
             return Outcome.COMPLETE, None
         if isinstance(fault, TargetFailure):
             return Outcome.BROKEN if fault.may_have_worked else Outcome.REFUSED, fault
-        if self._leash.pulled:
+        if self._leash.pulled or isinstance(fault, HedgeLost):
             return Outcome.ABANDONED, None
         if isinstance(fault, asyncio.CancelledError) and self._leash.expired:
             return Outcome.BROKEN, too_long(self.attempt.target.name)
@@ -160,6 +162,7 @@ class Visit:
 async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
     """The first candidate that opens, within the route's attempts and the process's retry budget. Each attempt has its
     intent in the spool first, and before that what it may cost is held, and where the rule says so a place waited for.
+    Where the route is hedged, the request's first attempt may have a second beside it.
 
     `failures` are the request's so far, one for each attempt; more are added. Raises the last of them when none opens
     or there is no money for another, or at once one that no other target could mend; NoPlace when nobody was asked.
@@ -176,17 +179,57 @@ async def dispatch(errand: Errand, failures: list[TargetFailure]) -> Visit:
             full[name] = kept_out
             continue
         visit = _begin(errand, name, cap=cap)
+        if errand.route.hedge_after_s is not None and not failures:
+            if (opened := await _raced(errand, visit, cap=cap, full=full, failures=failures)) is not None:
+                return opened
+            continue
         try:
             await visit.open(errand, cap=cap)
+            return visit
         except TargetFailure as fault:
             visit.end(fault)
             failures.append(fault)
         except BaseException as fault:
             visit.end(fault)
             raise
-        else:
-            return visit
     raise failures[-1] if failures else list(full.values())[-1]
+
+
+async def _raced(
+    errand: Errand, first: Visit, *, cap: int | None, full: Container[str], failures: list[TargetFailure]
+) -> Visit | None:
+    """The first attempt, and where that has not opened in time one more beside it: whoever opens first, or nobody."""
+    after_s = errand.route.hedge_after_s
+    assert after_s is not None, "only a route that says so is hedged"
+    caps = {first.attempt.number: cap}
+
+    def another() -> Visit | None:
+        if errand.route.attempts < 2:
+            return None
+        others = [name for name in errand.order if name != first.attempt.target.name and name not in full]
+        name = free_now(others, errand.asked.facts, errand.snapshot.policy, errand.gateway)
+        if name is None or not errand.gateway.retries.take(at_s=errand.gateway.clock.monotonic_s()):
+            return None
+        held, its_cap = _hold_beside(errand, name)
+        try:
+            second = _begin(errand, name, cap=its_cap, beside=first) if held else None
+        except LedgerUnavailable:
+            errand.draft.unhedged()
+            second = None
+        if second is None:
+            errand.gateway.retries.put_back(at_s=errand.gateway.clock.monotonic_s())
+        else:
+            caps[second.attempt.number] = its_cap
+        return second
+
+    return await race(
+        first,
+        after_s=after_s,
+        opening=lambda visit: visit.open(errand, cap=caps[visit.attempt.number]),
+        another=another,
+        alone=lambda visit: errand.gateway.journal.intend(errand.draft.if_it_died_now(visit.attempt)),
+        failures=failures,
+    )
 
 
 async def _kept_out(errand: Errand, name: str) -> NoPlace | None:
@@ -243,7 +286,7 @@ async def _next_target(errand: Errand, failures: Sequence[TargetFailure], full: 
     now = next_try(
         [name for name in errand.order if name not in full],
         failures,
-        attempts_most=errand.route.attempts,
+        attempts_most=errand.route.attempts - errand.draft.hedges_lost,
         targets=errand.snapshot.policy.targets,
         resting=_resting(gateway),
         jitter=_jitter(errand.asked.facts.request_id),
@@ -279,7 +322,7 @@ def too_long(target: str) -> TargetFailure:
     )
 
 
-def _begin(errand: Errand, name: str, *, cap: int | None) -> Visit:
+def _begin(errand: Errand, name: str, *, cap: int | None, beside: Visit | None = None) -> Visit:
     price = errand.snapshot.fleet[name].rate_card
     assert price is not None, "the price filter lets no unpriced target into a plan"
     gateway, draft = errand.gateway, errand.draft
@@ -291,8 +334,29 @@ def _begin(errand: Errand, name: str, *, cap: int | None) -> Visit:
         output_tokens_cap=cap,
         more_prompt_tokens=errand.prefix_tokens,
     )
-    gateway.journal.intend(draft.if_it_died_now(attempt))
+    if beside is None:
+        gateway.journal.intend(draft.if_it_died_now(attempt))
+    else:
+        draft.hedged(attempt, beside=beside.attempt, after_s=errand.route.hedge_after_s or 0.0)
+        gateway.journal.intend(draft.if_it_died_now(attempt, beside=beside.attempt))
     return Visit(attempt, draft=draft, leash=errand.leash, gateway=gateway)
+
+
+def _hold_beside(errand: Errand, name: str) -> tuple[bool, int | None]:
+    """Has all been held that an attempt beside the first may cost, with what is held for that one? Nothing is waited
+    for. And the cap that has to be sent with it."""
+    if not errand.budgets:
+        return True, errand.output_tokens_cap
+    draft = errand.draft
+    try:
+        needs = _needs(errand, name)
+    except BadRequest:
+        return False, None
+    more = errand.gateway.treasury.hold_now(needs.needs, at=errand.snapshot.at)
+    if isinstance(more, Short):
+        return False, None
+    draft.holds = grown(draft.holds, more)
+    return True, needs.output_tokens_cap
 
 
 def _needs(errand: Errand, name: str) -> AttemptNeeds:

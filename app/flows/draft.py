@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.errors import FaultKind, TargetFailure
 from app.domain.ledger.hold import Hold
-from app.domain.ledger.receipt import PASSED_OVER, Attempt, Receipt, flagged, waited_flag
+from app.domain.ledger.receipt import (
+    HEDGE_LOST,
+    PASSED_OVER,
+    Attempt,
+    Receipt,
+    flagged,
+    hedged_flag,
+    waited_flag,
+)
 from app.domain.metering.measurement import Measurement, Outcome
 from app.domain.metering.meter import USAGE_ESTIMATED, Meter
 from app.domain.money import Nanodollars
@@ -87,6 +95,10 @@ class ReceiptDraft:
         self.started_s = started_s
         self._overhead_s = 0.0
         self._closed: list[Attempt] = []
+        #: How many attempts have begun; two may be open at once.
+        self.begun = 0
+        #: Attempts that were broken off because another began to answer first: 1 at the most.
+        self.hedges_lost = 0
         #: What is held of budgets for it; grows with further attempts.
         self.holds: tuple[Hold, ...] = ()
         #: What befell it before any attempt.
@@ -127,12 +139,13 @@ class ReceiptDraft:
     ) -> OpenAttempt:
         """The next dispatch starts now. `output_tokens_cap`: sent with it where the caller names none.
         `more_prompt_tokens`: its prompt is so much longer than the caller's."""
-        if not self._closed:
+        self.begun += 1
+        if self.begun == 1:
             self._overhead_s = now_s - self.started_s - self.waited_s
         limits = _limits(self._facts, target, output_tokens_cap)
         prompt_tokens = self._facts.prompt_tokens + more_prompt_tokens
         return OpenAttempt(
-            number=len(self._closed) + 1,
+            number=self.begun,
             target=target,
             price=price,
             meter=Meter(started_s=now_s, prompt_estimate=prompt_tokens, limits=limits),
@@ -150,8 +163,27 @@ class ReceiptDraft:
         """This target of the plan was not asked."""
         self.flags = (*self.flags, flagged(PASSED_OVER, f"{target} was passed over: {why}"))
 
-    def if_it_died_now(self, attempt: OpenAttempt) -> Receipt:
-        """The receipt to book if this process ends before the next record: interrupted, estimated, flagged."""
+    def hedged(self, hedge: OpenAttempt, *, beside: OpenAttempt, after_s: float) -> None:
+        """The second attempt began while the first was open."""
+        self.flags = (*self.flags, hedged_flag(first=beside.target.name, second=hedge.target.name, after_s=after_s))
+
+    def unhedged(self) -> None:
+        """The attempt that began last was never sent: as if it had not begun."""
+        self.begun -= 1
+        self.flags = self.flags[:-1]
+
+    def if_it_died_now(self, attempt: OpenAttempt, *, beside: OpenAttempt | None = None) -> Receipt:
+        """The receipt to book if this process ends before the next record: interrupted, estimated, flagged. The last of
+        its attempts is `attempt`, which checkpoints are of; `beside` is open too."""
+        died = self._as_died(attempt)
+        return self._as_receipt(
+            outcome=Outcome.INTERRUPTED,
+            status=STATUS_CALLER_LEFT,
+            attempts=(*self._closed, died) if beside is None else (*self._closed, self._as_died(beside), died),
+            duration_s=0.0,
+        )
+
+    def _as_died(self, attempt: OpenAttempt) -> Attempt:
         guess = Measurement(
             usage=Usage(prompt=attempt.prompt_tokens, output=attempt.covered_tokens),
             usage_source=UsageSource.GATEWAY_ESTIMATE,
@@ -161,10 +193,7 @@ class ReceiptDraft:
             content_events=0,
             flags=(USAGE_ESTIMATED,),
         )
-        died = self._as_attempt(attempt, guess, outcome=Outcome.INTERRUPTED, failure=None)
-        return self._as_receipt(
-            outcome=Outcome.INTERRUPTED, status=STATUS_CALLER_LEFT, attempts=(*self._closed, died), duration_s=0.0
-        )
+        return self._as_attempt(attempt, guess, outcome=Outcome.INTERRUPTED, failure=None)
 
     def close_attempt(
         self,
@@ -173,15 +202,23 @@ class ReceiptDraft:
         outcome: Outcome,
         now_s: float,
         failure: TargetFailure | None = None,
+        lost: bool = False,
     ) -> Attempt:
-        """The dispatch ended. A failure without any sign of work costs nothing; everything else costs what it used."""
+        """The dispatch ended. A failure without any sign of work costs nothing; everything else costs what it used.
+        `lost`: another attempt beside it began to answer first."""
         worked = failure is None or failure.may_have_worked
         unseen = None
         if outcome is not Outcome.COMPLETE and (failure is None or failure.kind is FaultKind.TOTAL_TIMEOUT):
             unseen = self._unseen(attempt)
         measured = attempt.meter.read(at_s=now_s, worked=worked, unseen=unseen)
         closed = self._as_attempt(attempt, measured, outcome=outcome, failure=failure)
+        is_first_open = attempt.number > len(self._closed) + 1
+        if lost or is_first_open:
+            self.hedges_lost += lost
+            closed = replace(closed, flags=(*closed.flags, HEDGE_LOST))
         self._closed.append(closed)
+        if attempt.number < len(self._closed):
+            self._closed.sort(key=lambda each: each.number)
         return closed
 
     def receipt(self, *, outcome: Outcome, status: int, now_s: float) -> Receipt:

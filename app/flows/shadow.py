@@ -130,7 +130,7 @@ async def _served(
 ) -> tuple[Outcome, int]:
     """How the copy ended, and the status a caller would have seen. Raises LedgerUnavailable or NoPlace: nothing was
     dispatched."""
-    route = replace(snapshot.policy.routes[asked.facts.model], attempts=1)
+    route = replace(snapshot.policy.routes[asked.facts.model], attempts=1, hedge_after_s=None)
     leash = gateway.leashes.leash(route.timeouts.total_s)
     error: BreakevenError
     try:

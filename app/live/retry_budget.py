@@ -38,3 +38,7 @@ class RetryBudget:
             return False
         self._retries.add(1, at_s=at_s)
         return True
+
+    def put_back(self, *, at_s: float) -> None:
+        """An attempt that was taken a moment ago was not made after all."""
+        self._retries.add(-1, at_s=at_s)

@@ -3,25 +3,32 @@
 
 from __future__ import annotations
 
+from app.domain.ledger.receipt import HEDGE_LOST
 from app.storage.columns import SUMS
 
 _SUMS = ", ".join(SUMS)
 _SUMMED = ", ".join(f"sum({name})" for name in SUMS)
 _ADDED = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in SUMS)
 
+
+def _final(attempts: str) -> str:
+    """`Receipt.final`: the last attempt, or the one before where that was a hedge that ended before it."""
+    return f"({attempts} -> case when {attempts} -> -1 -> 'flags' ? '{HEDGE_LOST}' then -2 else -1 end)"
+
+
 #: How a receipt's JSON reads as columns; `place` is its place in the batch.
-_GIVEN = """
+_GIVEN = f"""
     select distinct on (request_id)
            *,
            'epoch'::timestamptz + at_us * interval '1 microsecond' as at,
-           facts #>> '{caller,key_id}' as key_id,
-           facts #>> '{caller,team}' as team,
-           facts #>> '{caller,cost_centre}' as cost_centre,
+           facts #>> '{{caller,key_id}}' as key_id,
+           facts #>> '{{caller,team}}' as team,
+           facts #>> '{{caller,cost_centre}}' as cost_centre,
            facts ->> 'model' as model,
            facts ->> 'endpoint' as endpoint,
            (facts ->> 'stream')::boolean as stream,
-           coalesce(attempts -> -1 ->> 'target', '') as target,
-           coalesce(attempts -> -1 ->> 'hosting', '') as hosting,
+           coalesce({_final("attempts")} ->> 'target', '') as target,
+           coalesce({_final("attempts")} ->> 'hosting', '') as hosting,
            shadow_of is not null as shadow,
            jsonb_array_length(attempts) as attempt_count,
            case when 'epoch'::timestamptz + at_us * interval '1 microsecond' < (select sealed_until())
@@ -93,15 +100,15 @@ _COUNTED = """
 """
 
 #: Times of complete requests: the final attempt's, and the request's own duration. $2: `bucket_edges_ms`.
-_TIMED = """
+_TIMED = f"""
     select date_trunc('hour', coalesce(given.booked_for, given.at), 'UTC') as hour,
            given.team, given.cost_centre, given.model, given.target, given.hosting, given.shadow, time.metric,
            width_bucket(time.s * 1000, $2::double precision[]) as bucket
       from given
       join inserted using (request_id)
      cross join lateral (values
-               ('ttft', (given.attempts -> -1 ->> 'ttft_s')::double precision),
-               ('tpot', (given.attempts -> -1 ->> 'tpot_s')::double precision),
+               ('ttft', ({_final("given.attempts")} ->> 'ttft_s')::double precision),
+               ('tpot', ({_final("given.attempts")} ->> 'tpot_s')::double precision),
                ('duration', given.duration_s)
            ) as time (metric, s)
      where given.outcome = 'complete' and given.attempt_count > 0 and time.s is not null

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from app.domain.ledger.receipt import HEDGE_LOST
 from app.storage.columns import SUMS, TOKENS_ADDED
 
 #: In every statement: $1 and $2 the period, $3 the cost centres or null, $4 the moment.
@@ -66,7 +67,11 @@ LATENCY_AS_IT_WAS: Final = f"""(
            width_bucket(time.s * 1000, $5::double precision[]) as bucket, 1 as n
       from {_booked("receipt")} as one
       join attempt a on a.request_id = one.request_id and a.at = one.at and a.kind = 'settled'
-                    and a.number = one.attempts
+                    and a.number = case when exists (select 1 from attempt lost
+                                                     where lost.request_id = one.request_id and lost.at = one.at
+                                                       and lost.kind = 'settled' and lost.number = one.attempts
+                                                       and '{HEDGE_LOST}' = any(lost.flags))
+                                        then one.attempts - 1 else one.attempts end
      cross join lateral (values ('ttft', a.ttft_s), ('tpot', a.tpot_s), ('duration', one.duration_s))
                 as time (metric, s)
      where one.outcome = 'complete' and time.s is not null

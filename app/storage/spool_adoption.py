@@ -201,7 +201,8 @@ def segment_shipped(part: Part) -> None:
 
 def as_interrupted(intent: bytes, *, checkpoint: bytes | None) -> bytes:
     """The receipt of a request whose process died. The intent is the receipt as it was to be booked then; the last
-    checkpoint knows more of its last attempt. Raises ValueError when the JSON is no receipt."""
+    checkpoint knows more of its last attempt. Two that were open at once may stand in any order there; they are booked
+    in that of their numbers. Raises ValueError when the JSON is no receipt."""
     receipt = receipt_json.decode(intent)
     if not receipt.attempts:
         return receipt_json.encode(replace(receipt, outcome=Outcome.INTERRUPTED))
@@ -214,7 +215,8 @@ def as_interrupted(intent: bytes, *, checkpoint: bytes | None) -> bytes:
             usage_source=UsageSource.CHECKPOINT,
             charge=Nanodollars(figures.charge),
         )
-    return receipt_json.encode(replace(receipt, outcome=Outcome.INTERRUPTED, attempts=(*receipt.attempts[:-1], last)))
+    attempts = tuple(sorted((*receipt.attempts[:-1], last), key=lambda each: each.number))
+    return receipt_json.encode(replace(receipt, outcome=Outcome.INTERRUPTED, attempts=attempts))
 
 
 def _figures(checkpoint: bytes) -> Checkpoint | None:

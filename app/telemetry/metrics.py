@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from app.domain.errors import FaultKind
-from app.domain.ledger.receipt import Attempt, Receipt
+from app.domain.ledger.receipt import Attempt, HedgeWon, Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.routing.facts import Endpoint, RequestFacts
 from app.domain.target import Hosting
@@ -68,6 +68,7 @@ class PrometheusReadings:
         self._queue = QueueMeter(most_targets=most_series)
         self._loop_lag = Histogram(names.LOOP_LAG.buckets)
         self._copies: dict[str, int] = {}
+        self._hedges: dict[tuple[str, str, str], int] = {}
         self._reloads = {"accepted": 0, "refused": 0}
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
@@ -94,6 +95,10 @@ class PrometheusReadings:
             self._copies[receipt.outcome.value] = self._copies.get(receipt.outcome.value, 0) + 1
             return
         final = attempts[-1] if attempts else None
+        if receipt.flags and (won := receipt.hedge_won) is not None:
+            self._saw_hedge(receipt, won)
+            final = receipt.final
+            series = self._of(facts, final)
         (series or self._of(facts, None)).saw_request(receipt, final)
         if final is not None:
             self._overhead.saw(receipt.overhead_s)
@@ -110,6 +115,12 @@ class PrometheusReadings:
         """Everything in Prometheus' text format (`exposition.CONTENT_TYPE`)."""
         ours = "".join(f"{line}\n" for line in self._lines())
         return ours.encode() + generate_latest(self._process)
+
+    def _saw_hedge(self, receipt: Receipt, won: HedgeWon) -> None:
+        key = (receipt.facts.model, receipt.attempts[1].target, won.value)
+        if key not in self._hedges and len(self._hedges) >= self._most_series:
+            key = ("other", "other", won.value)
+        self._hedges[key] = self._hedges.get(key, 0) + 1
 
     def _saw_prediction(self, receipt: Receipt, first: Attempt) -> None:
         """What was predicted for its first target when it was decided on, held against what came there."""
@@ -151,6 +162,8 @@ class PrometheusReadings:
         for family, count in _COUNTS:
             yield from numbers(family, ((series.labels, value) for series in every if (value := count(series))))
         yield from numbers(names.DISPATCHED, _by_target(self._dispatched))
+        hedges = self._hedges.items()
+        yield from numbers(names.HEDGES, ((label_text(names.HEDGES.labels, key), count) for key, count in hedges))
         yield from histograms(names.OVERHEAD, [("", self._overhead)])
         yield from histograms(
             names.TTFT_ERROR,

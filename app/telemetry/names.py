@@ -101,7 +101,7 @@ TOKENS: Final = Family(
 )
 REQUESTS: Final = Family(
     name="breakeven_requests_total",
-    help="Settled requests by outcome; target and hosting are those of the last attempt.",
+    help="Settled requests by outcome; target and hosting are those of the final attempt.",
     type="counter",
     labels=(*ROUTE_LABELS, "outcome"),
 )
@@ -122,6 +122,13 @@ FALLBACKS: Final = Family(
     help="Attempts after a request's first, by the target they came to.",
     type="counter",
     labels=ROUTE_LABELS,
+)
+HEDGES: Final = Family(
+    name="breakeven_hedges_total",
+    help="Second attempts beside a first that was slow to begin, by the target they came to and by whose answer the "
+    "caller has: first, hedge, neither.",
+    type="counter",
+    labels=(MODEL, TARGET, "result"),
 )
 USAGE_MISSING: Final = Family(
     name="breakeven_usage_missing_total",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.cli.receipt_text import receipt_lines, receipt_table
 from app.domain.errors import FaultKind
+from app.domain.ledger.receipt import HEDGE_LOST, hedged_flag
 from app.domain.ledger.view import receipt_view
 from app.domain.metering.measurement import Outcome
 from app.domain.routing.plan import Candidate, Refusal, RefusalReason
@@ -59,6 +60,22 @@ def test_every_attempt_is_told_when_there_were_several() -> None:
     assert ("attempt 1", "home (self-hosted): broken: it broke off") in lines
     assert ("attempt 2", "away (self-hosted): complete") in lines
     assert any("measured on streams" in text for label, text in lines if label == "speed")
+
+
+def test_a_hedge_is_told_in_words_and_the_route_is_the_targets_that_answered() -> None:
+    receipt = a_receipt(
+        an_attempt(target="home"),
+        an_attempt(target="away", number=2, outcome=Outcome.ABANDONED, ttft_s=None, flags=(HEDGE_LOST,)),
+        decision=a_plan("home", "away"),
+        flags=(hedged_flag(first="home", second="away", after_s=0.7),),
+    )
+    lines = list(receipt_lines(receipt_view(receipt)))
+    told = dict(lines)
+    assert told["route"].startswith("chat → home (self-hosted)")
+    assert told["why"] == "After 700 ms without an answer from home, away was asked too."
+    assert told["attempt 1"] == "home (self-hosted): complete"
+    assert told["attempt 2"].endswith(": abandoned, as the other of two that were asked began to answer first")
+    assert told["flags"] == "hedge_lost, hedged"
 
 
 def test_a_refusal_shows_why_nobody_was_taken() -> None:

@@ -9,6 +9,7 @@ import pytest
 from app.documents.defaults import with_defaults
 from app.documents.policy import (
     WrittenDefaults,
+    WrittenHedge,
     WrittenModel,
     WrittenOutputTokens,
     WrittenPreference,
@@ -20,6 +21,7 @@ USUAL = WrittenDefaults(
     attempts=2,
     timeouts=WrittenTimeouts(connect_s=Decimal(1), total_s=Decimal(120)),
     recovery="restart",
+    hedge=WrittenHedge(after_ms=Decimal(700)),
     kept_answers="nothing",
     output_tokens=WrittenOutputTokens(default=800, most=2000),
     prefer="cheapest",
@@ -37,6 +39,7 @@ def test_what_says_nothing_is_as_the_defaults_say() -> None:
     model = with_defaults(SILENT, USUAL)
     assert (model.attempts, model.recovery, model.kept_answers) == (2, "restart", "nothing")
     assert model.timeouts == USUAL.timeouts
+    assert model.hedge == USUAL.hedge
     assert model.output_tokens == USUAL.output_tokens
     (rule,) = model.rules
     assert (rule.prefer, rule.affinity, rule.wait) == ("cheapest", "session", True)
@@ -49,6 +52,7 @@ def test_what_says_something_keeps_it() -> None:
         attempts=5,
         timeouts=WrittenTimeouts(total_s=Decimal(9)),
         recovery="error",
+        hedge=WrittenHedge(),
         kept_answers="all",
         output_tokens=WrittenOutputTokens(default=7),
     )
@@ -56,6 +60,7 @@ def test_what_says_something_keeps_it() -> None:
     assert (model.attempts, model.recovery, model.kept_answers) == (5, "error", "all")
     assert model.timeouts == WrittenTimeouts(connect_s=Decimal(1), total_s=Decimal(9))
     assert model.output_tokens == WrittenOutputTokens(default=7, most=2000)
+    assert model.hedge == WrittenHedge()
     assert model.rules == own.rules
 
 

@@ -54,6 +54,15 @@ FAULTS: dict[str, tuple[str, str, str, str, str, str, str]] = {
     "a time-out over the default's whole": ("timeouts: {first_token_s: 10, total_s: 60}", "timeouts: {first_token_s: 200}", "50:31", "error", "bounds", "ends the request after 120 s", ""),
     "an answer over the default's most": ("output_tokens: {most: 500}", "output_tokens: {default: 2001}", "52:30", "error", "bounds", "over the most of 2000", ""),
     "a wrong key of the defaults": ("  attempts: 2\n", "  atempts: 2\n", "3:3", "error", "unknown-key", "in defaults", '"attempts"'),
+    "a hedge of nothing": ("recovery: error", "hedge: {after_ms: 0}", "51:23", "error", "shape", "0 is out of range", ""),
+    "a hedge in the past": ("recovery: error", "hedge: {after_ms: -5}", "51:23", "error", "shape", "-5 is out of range", ""),
+    "a hedge of a word": ("recovery: error", "hedge: soon", "51:12", "error", "shape", "a mapping", ""),
+    "a hedge by a wrong key": ("recovery: error", "hedge: {after: 700}", "51:13", "error", "unknown-key", "in models.chat.hedge", '"after_ms"'),
+    "a hedge with restart": ("recovery: error", "recovery: restart\n    hedge: {after_ms: 700}", "52:23", "error", "hedge", "`recovery: restart`", "leave the hedge out"),
+    "a hedge with continue": ("recovery: error", "recovery: continue\n    hedge: {after_ms: 700}", "52:23", "error", "hedge", "cannot race", "`recovery: error` or `buffer`"),
+    "a hedge with one attempt": ("recovery: error", "attempts: 1\n    hedge: {after_ms: 700}", "52:23", "error", "hedge", "allows one only", "`attempts: 2` or more"),
+    "a hedge after the first token": ("recovery: error", "hedge: {after_ms: 10000}", "51:23", "error", "hedge", "a hedge after 10000 ms is never made: first_token_s ends the attempt after 10 s", "hedge sooner"),
+    "a default hedge with restart": ("  attempts: 2\n", "  attempts: 2\n  hedge: {after_ms: 700}\n  recovery: restart\n", "4:21", "error", "hedge", "`recovery: restart`", "leave the hedge out"),
     "a recovery that is none": ("recovery: error", "recovery: retry", "51:15", "error", "word", '"retry"', '"restart"'),
     "no data class": ("data_classes: [public, internal]", "data_classes: []", "31:19", "error", "empty", "is empty", "at least one"),
     "a data class twice": ("data_classes: [public, internal]", "data_classes: [public, public]", "31:28", "error", "repeated", "written twice", "remove one"),
@@ -112,6 +121,19 @@ def test_a_time_in_the_queue_where_no_rule_waits_is_a_warning() -> None:
     text = whole("timeouts: {first_token_s: 10, total_s: 60}", "timeouts: {queue_s: 5, total_s: 60}")
     assert told(text) == []
     assert told(text.replace("        wait: true\n", "")) == [("policy.yaml:49:16", "queue")]
+
+
+def test_what_a_model_says_against_a_hedge_of_the_defaults_is_told_at_the_model_with_the_way_out() -> None:
+    by_default = whole("  attempts: 2\n", "  attempts: 2\n  hedge: {after_ms: 700}\n")
+    assert told(by_default) == []
+    for old, new, place in (
+        ("recovery: error", "recovery: restart", "policy.yaml:52:15"),
+        ("    attempts: 4\n", "    attempts: 1\n", "policy.yaml:57:15"),
+        ("{first_token_s: 10, total_s: 60}", "{first_token_s: 0.7, total_s: 60}", "policy.yaml:51:31"),
+    ):
+        (found,) = findings_of(by_default.replace(old, new))
+        assert (f"{found.file}:{found.line}:{found.column}", found.code) == (place, "hedge")
+        assert "write `hedge: {}` here" in found.mend
 
 
 def test_what_a_rule_has_by_default_is_no_fault_of_its_own() -> None:

@@ -28,7 +28,7 @@ SCHEMA = policy_schema()
 CHAPTERS = {
     **dict.fromkeys(("Target", "Limits", "Machine"), "`targets`"),
     **dict.fromkeys(
-        ("Model", "Rule", "Preference", "Spill", "Shadow", "Timeouts", "OutputTokens"),
+        ("Model", "Rule", "Preference", "Spill", "Shadow", "Timeouts", "Hedge", "OutputTokens"),
         "`models`",
     ),
     **dict.fromkeys(("Engine", "Signal", "Error"), "`engines`"),

@@ -175,3 +175,18 @@ def test_every_choice_of_kept_answers_is_in_force_and_whole_is_the_usual_one(wor
 def test_a_policy_of_the_whole_language_cannot_be_changed_after_it_was_made() -> None:
     with pytest.raises(TypeError):
         POLICY.budgets["other"] = POLICY.budgets["research"]  # type: ignore[index]
+
+
+def test_a_hedge_is_off_unless_it_is_written_and_a_model_may_have_none_where_the_defaults_have_one() -> None:
+    def hedged(text: str) -> tuple[float | None, float | None]:
+        compiled = compile_policy({"policy.yaml": text})
+        assert compiled.findings == ()
+        return compiled.policy.routes["chat"].hedge_after_s, compiled.policy.routes["plain"].hedge_after_s
+
+    assert hedged(WHOLE) == (None, None)
+    assert hedged(whole("recovery: error", "hedge: {after_ms: 700}")) == (0.7, None)
+    assert hedged(whole("recovery: error", "recovery: buffer\n    hedge: {after_ms: 0.5e3}")) == (0.5, None)
+    by_default = whole("  attempts: 2\n", "  attempts: 2\n  hedge: {after_ms: 250}\n")
+    assert hedged(by_default) == (0.25, 0.25)
+    assert hedged(by_default.replace("recovery: error", "hedge: {}")) == (None, 0.25)
+    assert hedged(by_default.replace("recovery: error", "recovery: restart\n    hedge: {}")) == (None, 0.25)

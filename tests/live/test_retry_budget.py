@@ -37,3 +37,10 @@ def test_over_a_minute_of_outage_no_more_than_a_fifth_is_added_but_for_the_floor
         requests += 1
         attempts += 1 + budget.take(at_s=at_s) + budget.take(at_s=at_s)
     assert attempts <= requests * (1 + SHARE_PERCENT / 100) + FLOOR_PER_S * 60 + FLOOR
+
+
+def test_one_that_was_taken_and_not_made_is_there_for_another() -> None:
+    budget = RetryBudget()
+    assert _taken(budget, at_s=0) == FLOOR
+    budget.put_back(at_s=0)
+    assert _taken(budget, at_s=0) == 1

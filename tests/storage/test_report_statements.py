@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from app.domain.ledger.receipt import HEDGE_LOST
 from app.domain.ledger.report import CostQuery, Dimension
 from app.storage.columns import SUMS
 from app.storage.engine import Database
@@ -30,11 +32,20 @@ async def test_every_sum_of_the_roll_ups_is_given_by_the_rows_they_were_made_of(
 
 
 async def test_the_histograms_are_those_that_were_kept(database: Database) -> None:
-    await PostgresLedgerBook(database).book(rows([receipt(number) for number in range(5)]))
+    slow = receipt(9)
+    (answered,) = slow.attempts
+    lost = replace(
+        answered, attempt_id=f"{slow.request_id}/2", number=2, target="beside", ttft_s=9.0, flags=(HEDGE_LOST,)
+    )
+    hedged = replace(slow, attempts=(answered, lost))
+    await PostgresLedgerBook(database).book(rows([*(receipt(number) for number in range(5)), hedged]))
     query = CostQuery(since=SINCE, until=UNTIL, by=(Dimension.TARGET,))
     then = CostQuery(since=SINCE, until=UNTIL, by=(Dimension.TARGET,), as_of=datetime.now(UTC) + SOON)
     book = PostgresReportBook(database)
-    assert (await book.read(then)).lines == (await book.read(query)).lines
+    lines = (await book.read(query)).lines
+    assert (await book.read(then)).lines == lines
+    (beside,) = (line for line in lines if line.group[0] == "beside")
+    assert (beside.sums.requests, beside.sums.attempts) == (0, 1), "the request is the target's that answered"
     assert "width_bucket" in LATENCY_AS_IT_WAS
 
 

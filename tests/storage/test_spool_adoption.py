@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.ledger.receipt import Receipt
+from app.domain.ledger.receipt import HEDGE_LOST, Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.usage import UsageSource
 from app.storage.receipt_json import decode, encode
@@ -259,6 +259,20 @@ def test_what_died_is_called_interrupted_whatever_its_intent_said_and_earlier_at
     assert made.attempts[1].outcome is Outcome.INTERRUPTED
     assert made.attempts[1].usage_source is UsageSource.CHECKPOINT
     assert (made.attempts[1].usage.output, made.attempts[1].charge) == (7, 11)
+
+
+def test_two_that_were_open_at_once_are_booked_by_their_numbers_and_the_checkpoint_is_of_the_intents_last() -> None:
+    first = settled(1).attempts[0]
+    lost = replace(first, attempt_id=f"{request_id(1)}/2", number=2, outcome=Outcome.ABANDONED, flags=(HEDGE_LOST,))
+    made = decode(
+        as_interrupted(
+            encode(replace(settled(1), attempts=(lost, first))), checkpoint=b'{"output_tokens":7,"charge":11}'
+        )
+    )
+    assert [attempt.number for attempt in made.attempts] == [1, 2]
+    assert (made.attempts[0].usage.output, made.attempts[0].charge) == (7, 11)
+    assert made.attempts[0].outcome is Outcome.INTERRUPTED
+    assert made.attempts[1] == lost
 
 
 def test_json_that_is_no_receipt_is_refused() -> None:

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.errors import BudgetExceeded, RateLimited
-from app.domain.ledger.receipt import Receipt, waited_flag
+from app.domain.ledger.receipt import HEDGE_LOST, Attempt, HedgeWon, Receipt, hedged_flag, waited_flag
 from app.domain.metering.measurement import Outcome
 from app.domain.money import Nanodollars
 from app.domain.routing.facts import Endpoint
@@ -285,6 +285,7 @@ def test_every_family_on_the_page_of_names_is_exposed() -> None:
     subject.loop_lagged(0.0)
     subject.settled(a_receipt(an_attempt(number=2, usage_source=UsageSource.CHECKPOINT)))
     subject.settled(_predicted(100.0, ttft_s=0.1))
+    subject.settled(hedged(an_attempt(), an_attempt(number=2, flags=(HEDGE_LOST,))))
     subject.money.budgets_used({"all": 0.5})
     subject.money.refused(BudgetExceeded("no room", budget="all", resets_at=NOON))
     subject.money.refused(RateLimited("slowly", limit="key requests"))
@@ -391,3 +392,40 @@ def test_more_targets_than_series_are_counted_together() -> None:
     seen = scraped(subject)
     assert value(seen, f"{names.TTFT_ERROR.name}_count", target="one") == 2
     assert value(seen, f"{names.TTFT_ERROR.name}_count", target="other") == 2
+
+
+def hedged(first: Attempt, hedge: Attempt, **named: object) -> Receipt:
+    flag = hedged_flag(first=first.target, second=hedge.target, after_s=0.7)
+    return a_receipt(first, hedge, flags=(flag,), **named)
+
+
+def test_hedges_are_counted_by_whose_answer_came_of_them_and_the_request_is_its_targets() -> None:
+    subject = readings()
+    answered = an_attempt(target="home")
+    beside = an_attempt(number=2, target="away", outcome=Outcome.ABANDONED, ttft_s=None, flags=(HEDGE_LOST,))
+    subject.settled(hedged(answered, beside, facts=some_facts(stream=True)))
+    subject.settled(hedged(replace(beside, number=1, target="home"), replace(answered, number=2, target="away")))
+    refused = replace(beside, outcome=Outcome.REFUSED, fault="server_error")
+    subject.settled(hedged(answered, refused))
+    subject.settled(hedged(replace(answered, outcome=Outcome.BROKEN, fault="cut"), refused, outcome=Outcome.BROKEN))
+    subject.settled(a_receipt(flags=(waited_flag(target="home", waited_s=0.1),)))
+    found = scraped(subject)
+    counted = {
+        result: value(found, "breakeven_hedges_total", gen_ai_request_model="chat", target="away", result=result)
+        for result in HedgeWon
+    }
+    assert counted == {HedgeWon.FIRST: 2, HedgeWon.HEDGE: 1, HedgeWon.NEITHER: 1}
+    assert value(found, "breakeven_hedges_total") == 4
+    assert value(found, "breakeven_requests_total", target="away") == 1, "the one that the hedge answered"
+    assert value(found, "breakeven_requests_total", target="home") == 4
+    assert value(found, "gen_ai_server_time_to_first_token_seconds_count", target="home") == 3
+
+
+def test_more_hedges_than_there_is_room_for_are_counted_together() -> None:
+    subject = PrometheusReadings(Gauges(policy_digest=lambda: ""), most_series=2)
+    for number in range(4):
+        beside = an_attempt(number=2, target=f"away-{number}", outcome=Outcome.ABANDONED, flags=(HEDGE_LOST,))
+        subject.settled(hedged(an_attempt(), beside))
+    found = scraped(subject)
+    assert value(found, "breakeven_hedges_total", target="other") == 2
+    assert value(found, "breakeven_hedges_total") == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 from typing import Final
 
 from app.domain.ledger.hold import Hold
@@ -23,6 +24,11 @@ LEDGER_UNAVAILABLE: Final = "ledger_unavailable"
 PASSED_OVER: Final = "passed_over"
 #: It waited in the gateway's queue; once for each target that it waited for.
 WAITED: Final = "waited"
+#: Its first attempt had not begun to answer in time, so that a second target was asked beside it. Of a receipt.
+HEDGED: Final = "hedged"
+#: Of the two, this one was broken off as the other began to answer, or failed while the first went on. Of an attempt;
+#: of one of a request at most.
+HEDGE_LOST: Final = "hedge_lost"
 _SAYING: Final = ": "
 _IN_VAIN: Final = ", in vain: "
 _WAITED_MS: Final = re.compile(r"it waited (\d+) ms")
@@ -37,6 +43,20 @@ def waited_flag(*, target: str, waited_s: float, in_vain: str = "") -> str:
     """That it waited so long for a place at this target; `in_vain`: why it got none."""
     why = f"{_IN_VAIN}{in_vain}" if in_vain else ""
     return flagged(WAITED, f"it waited {round(1000 * waited_s)} ms for a place at {target}{why}")
+
+
+def hedged_flag(*, first: str, second: str, after_s: float) -> str:
+    """That the second target was asked too, as the first had not begun to answer after so long."""
+    return flagged(HEDGED, f"after {1000 * after_s:g} ms without an answer from {first}, {second} was asked too")
+
+
+class HedgeWon(StrEnum):
+    """Whose answer a hedged request has."""
+
+    FIRST = "first"
+    HEDGE = "hedge"
+    #: Both failed, or nobody waited for either.
+    NEITHER = "neither"
 
 
 @quickly_made
@@ -139,5 +159,24 @@ class Receipt:
 
     @property
     def final(self) -> Attempt | None:
-        """The attempt that gave the answer, or the last one that tried; None when nothing was dispatched."""
-        return self.attempts[-1] if self.attempts else None
+        """The attempt that gave the answer, or the last one that tried; None when nothing was dispatched.
+
+        It is the last but where that one was a hedge that ended before the first."""
+        if not self.attempts:
+            return None
+        last = self.attempts[-1]
+        return last if not last.flags or HEDGE_LOST not in last.flags else self.attempts[-2]
+
+    @property
+    def hedge_won(self) -> HedgeWon | None:
+        """Which of the two attempts that raced has the answer, by what the receipt says; None: there was no hedge.
+        The two are the request's first, as no other attempt is hedged."""
+        if len(self.attempts) < 2 or not any(flag.startswith(HEDGED + _SAYING) for flag in self.flags):
+            return None
+        first, hedge = self.attempts[:2]
+        if HEDGE_LOST in first.flags or hedge.outcome is Outcome.COMPLETE:
+            return HedgeWon.HEDGE
+        was_broken_off = HEDGE_LOST in hedge.flags and hedge.fault is None
+        if was_broken_off or first.outcome is Outcome.COMPLETE:
+            return HedgeWon.FIRST
+        return HedgeWon.NEITHER

@@ -135,6 +135,8 @@ class Route:
     timeouts: Timeouts = Timeouts()
     recovery: Recovery = Recovery.ERROR
     kept_answers: KeptAnswers = KeptAnswers.WHOLE
+    #: A first attempt that has not begun to answer after so long has a second one beside it; None: never.
+    hedge_after_s: float | None = None
     #: Output tokens assumed for a price estimate when the caller names no cap.
     output_tokens_default: int = 1024
     #: The most output tokens a caller may ask for; None: the target's own limit.
