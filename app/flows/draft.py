@@ -212,6 +212,7 @@ class ReceiptDraft:
             unseen = self._unseen(attempt)
         measured = attempt.meter.read(at_s=now_s, worked=worked, unseen=unseen)
         closed = self._as_attempt(attempt, measured, outcome=outcome, failure=failure)
+        # The second failed while the first is open: the answer, if one comes, is not the last attempt's.
         is_first_open = attempt.number > len(self._closed) + 1
         if lost or is_first_open:
             self.hedges_lost += lost
