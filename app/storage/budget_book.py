@@ -11,7 +11,7 @@ from app.domain.ledger.account import Standing
 from app.domain.money import Nanodollars
 from app.ports.ledger import LeaseGranted, LeaseWanted
 from app.storage.budget_statements import CLOSE, STANDINGS, SWEEP, TAKE
-from app.storage.engine import Database, once_more
+from app.storage.engine import Database, again_when_broken_off
 
 #: How long a lease lasts without being renewed.
 LEASE_S: Final = 60.0
@@ -29,7 +29,7 @@ class PostgresBudgetBook:
         if not wanted:
             return ()
         asked = json.dumps([_asked(place, one) for place, one in enumerate(wanted)])
-        answers = await once_more(lambda: self._take(asked, holder))
+        answers = await again_when_broken_off(lambda: self._take(asked, holder))
         by_place = {answer["place"]: answer for answer in json.loads(answers)}
         return tuple(
             LeaseGranted(

@@ -43,12 +43,15 @@ _AWAY = (
 #: Classes 22, 23 and 54: a value, a constraint, a limit of the program. All else that it answers is its own affair.
 _CONTENT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+#: So long a transaction that was broken off waits before it is tried again: whom it made way for has to come by first,
+#: or finds it in the same place.
+PAUSES_S: Final = (0.02, 0.1, 0.5)
 #: The transaction was in somebody's way, and was undone so that others could go on.
 _BROKEN_OFF = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 class BrokenOff(BooksAway):
-    """The server undid the whole transaction in favour of another one: the same may well succeed at once."""
+    """The server undid the whole transaction in favour of another one: the same may well succeed soon."""
 
 
 class Cursor(Protocol):
@@ -135,12 +138,15 @@ class Database:
                 yield connection
 
 
-async def once_more(transaction: Callable[[], Awaitable[_T]]) -> _T:
-    """What the transaction says; of one that was broken off, what it says at a second try. Raises what it raises."""
-    try:
-        return await transaction()
-    except BrokenOff:
-        return await transaction()
+async def again_when_broken_off(transaction: Callable[[], Awaitable[_T]]) -> _T:
+    """What the transaction says; one that was broken off is tried again after each of `PAUSES_S`. Raises what it
+    raises, and BrokenOff when the last try was broken off too."""
+    for pause_s in PAUSES_S:
+        try:
+            return await transaction()
+        except BrokenOff:
+            await asyncio.sleep(pause_s)
+    return await transaction()
 
 
 def driver_url(url: str) -> str:

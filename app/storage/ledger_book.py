@@ -18,7 +18,7 @@ from app.domain.ledger.receipt import Receipt
 from app.domain.ledger.report import BUCKET_GROWTH, LAST_BUCKET, bucket
 from app.ports import RowsRefused
 from app.storage.budget_statements import SETTLE, SHARED_LOCK
-from app.storage.engine import Database, once_more
+from app.storage.engine import Database, again_when_broken_off
 from app.storage.ledger_statements import BOOK, FIND, LATEST
 from app.storage.receipt_json import decode
 
@@ -42,7 +42,7 @@ class PostgresLedgerBook:
         if not receipts:
             return 0
         batch = _one_array(receipts)
-        return await once_more(lambda: self._book(batch))
+        return await again_when_broken_off(lambda: self._book(batch))
 
     async def _book(self, batch: str) -> int:
         async with self._database.connection() as connection, connection.transaction():
