@@ -14,7 +14,7 @@ from app.bootstrap.logging_out import logging_to
 from app.bootstrap.policy_archive import policy_archive
 from app.bootstrap.policy_keeping import PolicyLog, open_policy, policy_keeper
 from app.bootstrap.postgres import database_url
-from app.bootstrap.run_files import metrics_of_all
+from app.bootstrap.run_files import metrics_of_all, run_directory
 from app.bootstrap.serving import listening, run, serve, stop_on_signals
 from app.console.app import console_app
 from app.console.health import Health, target_states
@@ -54,6 +54,7 @@ _QUARANTINED = re.compile(rb"^breakeven_spool_quarantined\S* (\S+)$", re.MULTILI
 
 def serve_console(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises SetupError when it cannot start."""
+    run_directory(settings)
     with (
         contextlib.closing(
             listening(settings.console_host, settings.console_port, variable="BREAKEVEN_CONSOLE_PORT")

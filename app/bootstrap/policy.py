@@ -6,6 +6,8 @@ import os
 from collections.abc import Collection, Mapping
 
 from app.documents.compile import Compiled, compile_policy
+from app.documents.nearest import mend_for
+from app.domain.errors import PolicyInvalid
 from app.domain.routing.policy import Policy
 from app.providers.credentials import NamedCredentials
 from app.providers.engines.families import FAMILIES
@@ -23,6 +25,16 @@ def compile_here(files: Mapping[str, str]) -> Compiled:
     """`compile_policy` with the list prices that are installed here and the engines that the product knows. Raises
     PolicyInvalid."""
     return compile_policy(files, catalogue=PackagedCatalogue(), families=FAMILIES)
+
+
+def unknown_models(settings: Settings, models: Collection[str]) -> Mapping[str, str]:
+    """Those of `models` that the policy of this directory does not have, each with what to write instead. None where no
+    valid policy lies there: that is for others to tell."""
+    try:
+        routes = read_policy(settings).policy.routes
+    except PolicyInvalid:
+        return {}
+    return {model: mend_for(model, routes, what="models") for model in sorted(models) if model not in routes}
 
 
 def absent_credentials(policy: Policy, settings: Settings, *, models: Collection[str]) -> Mapping[str, tuple[str, ...]]:

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+from app.domain.errors import SetupError
 from app.settings import Settings
 
 #: The kernel's limit for the path of a unix socket is 108 bytes with its end; macOS allows 104.
@@ -20,13 +22,24 @@ MOST_METRICS_BYTES = 16 << 20
 
 def run_directory(settings: Settings) -> Path:
     """Where the sockets lie: in the data directory, or, when its path is too long for a socket, beside other temporary
-    files under a name made from it."""
-    directory = settings.run_directory.absolute()
-    if len(str(directory)) + len("/gateway-4194304.sock") > LONGEST_SOCKET_PATH:
-        digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
-        directory = Path(tempfile.gettempdir()) / f"breakeven-{os.getuid()}-{digest}"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
+    files under a name made from it. Raises SetupError when somebody else has made that one, or may write there: what
+    lies in it would be believed."""
+    directory = settings.run_directory.resolve()
+    if len(str(directory)) + len("/gateway-4194304.sock") <= LONGEST_SOCKET_PATH:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return directory
+    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
+    aside = Path(tempfile.gettempdir()) / f"breakeven-{os.getuid()}-{digest}"
+    with contextlib.suppress(FileExistsError):
+        aside.mkdir(mode=0o700)
+    found = aside.lstat()
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    if not ours or stat.S_IMODE(found.st_mode) & 0o077:
+        raise SetupError(
+            f"{aside} is not a directory of this user with mode 0700, so the sockets in it cannot be trusted: remove "
+            "it, or name a directory with a shorter path in BREAKEVEN_DATA"
+        )
+    return aside
 
 
 @contextlib.asynccontextmanager

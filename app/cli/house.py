@@ -88,14 +88,14 @@ class House:
         if new:
             self._await_worker(steps)
             self._measure(steps)
-        for name in ("console", "gateway"):
+        for name, alive in (("console", self._console_alive), ("gateway", self._gateway_ready)):
             steps.begin(name, "starting")
-            self.supervisor.start(self._program(name, name))
+            self.supervisor.start(self._program(name, name, serves_at=alive))
         if not new:
             self._await_worker(steps)
-        self._await("console", f"{self.console_url}/livez", steps, within_s=READY_WITHIN_S)
+        self._await("console", self._console_alive, steps, within_s=READY_WITHIN_S)
         steps.done("console", self.console_url)
-        self._await("gateway", f"{self.endpoint.removesuffix('/v1')}/readyz", steps, within_s=READY_WITHIN_S)
+        self._await("gateway", self._gateway_ready, steps, within_s=READY_WITHIN_S)
         steps.done("gateway", self.endpoint)
         if not new and self._is_another_engine():
             self._measure(steps)
@@ -190,7 +190,7 @@ class House:
     def _await_worker(self, steps: Steps) -> None:
         if self.worker is None:
             return
-        self._await("worker", f"{self.worker.base_url}/health", steps, within_s=WORKER_READY_WITHIN_S)
+        self._await("worker", self.worker.health_url, steps, within_s=WORKER_READY_WITHIN_S)
         steps.done("worker", f"{self.worker.target.model} at {self.worker.base_url}")
 
     def _await(self, name: str, url: str, steps: Steps, *, within_s: float) -> None:
@@ -216,6 +216,14 @@ class House:
             raise
 
     @property
+    def _console_alive(self) -> str:
+        return f"{self.console_url}/livez"
+
+    @property
+    def _gateway_ready(self) -> str:
+        return f"{self.endpoint.removesuffix('/v1')}/readyz"
+
+    @property
     def _log_directory(self) -> Path:
         return self.settings.data / "log"
 
@@ -226,9 +234,10 @@ class House:
             "worker",
             *("worker", "--host", worker.host, "--port", str(worker.port), "--name", target.model),
             *context,
+            serves_at=worker.health_url,
         )
 
-    def _program(self, name: str, *arguments: str) -> Program:
+    def _program(self, name: str, *arguments: str, serves_at: str) -> Program:
         # -P: a directory named `app` where this was started must not be taken for the package.
         argv = (sys.executable, "-P", "-m", "app", "--with-parent", str(os.getpid()), *arguments)
         home = str(Path(package.__file__).parent.parent)
@@ -238,6 +247,7 @@ class House:
             argv=argv,
             environment={**os.environ, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"},
             log=self._log_directory / f"{name}.log",
+            serves=lambda: answers(serves_at),
             stop_within_s=STOP_WITHIN_S + (self.settings.drain_s if name == "gateway" else 0.0),
             tells_policy=name == "gateway",
         )

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from app.bootstrap import Office
+from app.bootstrap.policy import unknown_models
 from app.cli.books import in_office
 from app.cli.limits import RequestsPerMinute, TokensPerMinute, limits_text, limits_view
 from app.cli.output import AsJson, note, write_json, write_table
@@ -28,6 +29,7 @@ from app.flows.keys import (
 )
 from app.flows.teams import read_limits
 from app.ports import KeyRecord
+from app.settings import read_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make, list, rotate, limit and revoke virtual keys.")
 
@@ -76,9 +78,13 @@ def create(
     new = in_office(make)
     if json:
         write_json({"key": new.text, **key_view(new.record, now_s=new.record.created_at_s)})
-        return
-    print(new.text)
-    note(f"key {new.record.caller.key_id} of team {team}: keep it now, it is shown once")
+    else:
+        print(new.text)
+        note(f"key {new.record.caller.key_id} of team {team}: keep it now, it is shown once")
+    if model:
+        settings = read_settings()
+        for unknown, mend in unknown_models(settings, model).items():
+            note(f"the policy in {settings.policies} has no model {unknown}, so its requests are refused: {mend}")
 
 
 @app.command("list", help="Every key ever made, the newest first; never the key itself.")

@@ -66,7 +66,8 @@ def check(
         raise typer.Exit(1) from fault
     _write(compiled.findings, digest=compiled.policy.digest, format=Format.JSON if json else format)
     for name in unmeasured(compiled.policy):
-        note(f"{name} has no price in the policy: it takes traffic once it is measured (`breakeven calibrate {name}`)")
+        cure = f"`breakeven calibrate {name}`"
+        note(f"{name} has no price in the policy: without a measured one it takes no traffic ({cure})")
 
 
 def unmeasured(policy: Policy) -> list[str]:

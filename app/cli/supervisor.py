@@ -39,6 +39,8 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     stop_within_s: float
+    #: Asked at each look once it was started again, until it is so.
+    serves: Callable[[], bool]
     #: Whether what it logs of the policy is passed on; one of those that follow the policy is enough.
     tells_policy: bool = True
 
@@ -56,6 +58,8 @@ class _Child:
     pause_s: float = FIRST_PAUSE_S
     #: Monotonic time of the next start, while it is dead.
     again_s: float | None = None
+    #: It was started again, and is not known to serve yet.
+    returning: bool = False
 
 
 @dataclass(slots=True)
@@ -112,6 +116,9 @@ class Supervisor:
                     self._start_again(child, now_s=now_s)
             elif (status := child.process.poll()) is not None:
                 self._mourn(child, status=status, now_s=now_s)
+            elif child.returning and child.program.serves():
+                child.returning = False
+                self.say(f"the {name} serves again, {self.clock.monotonic_s() - child.started_s:.1f} s after its start")
 
     def stop(self, *, hurry: Callable[[], bool]) -> None:
         """Stop everybody, the last started first, each within its time; once `hurry` says so, by force.
@@ -148,7 +155,7 @@ class Supervisor:
 
     def _start_again(self, child: _Child, *, now_s: float) -> None:
         child.process = _spawned(child.program)
-        child.started_s, child.again_s = now_s, None
+        child.started_s, child.again_s, child.returning = now_s, None, True
         self.say(f"the {child.program.name} starts again, as process {child.process.pid}")
 
 

@@ -30,6 +30,11 @@ class LocalWorker:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
+    @property
+    def health_url(self) -> str:
+        """Answers 200 once the model is loaded."""
+        return f"{self.base_url}/health"
+
 
 def local_worker(policy: Policy, settings: Settings) -> LocalWorker | None:
     """The policy's first self-hosted target with the engine openvino and a loopback URL; None when there is none.

@@ -55,6 +55,7 @@ def lint_models(gathered: Gathered) -> Iterator[Finding]:
         whole = with_defaults(placed.written, gathered.usual)
         yield from _bounds(placed, placed.written, whole)
         yield from _hedge(placed, placed.written, whole)
+        yield from _hedge_with_nowhere_to_go(placed, placed.written)
         for index, rule in enumerate(placed.written.rules):
             yield from _repeated(placed, ("rules", index, "use"), rule.use)
             if isinstance(rule.prefer, WrittenPreference):
@@ -219,6 +220,14 @@ def _hedge(
         if own.hedge is not None or written is not None:
             below = ("hedge", "after_ms") if own.hedge is not None else other
             yield placed.finding("hedge", message, below=below, mend=mend)
+
+
+def _hedge_with_nowhere_to_go(placed: Placed[WrittenModel], model: WrittenModel) -> Iterator[Finding]:
+    if model.hedge is None or model.hedge.after_ms is None or any(len(set(rule.use)) > 1 for rule in model.rules):
+        return
+    message = "this hedge is never made: it goes to another target, and no rule here uses more than one"
+    mend = "add a target to the `use` of a rule, or leave the hedge out"
+    yield placed.finding("hedge", message, below=("hedge",), at_key=True, mend=mend, severity=Severity.WARNING)
 
 
 def _preference(placed: Placed[WrittenModel], index: int, prefer: WrittenPreference) -> Iterator[Finding]:

@@ -94,6 +94,22 @@ def test_for_people_the_key_alone_is_on_stdout(desk: HereAtOnce) -> None:
     assert "the expiry lies in the past" in past.err
 
 
+def test_a_model_that_the_policy_does_not_have_is_told_beside_the_key(
+    desk: HereAtOnce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = ("key", "create", "first", "--team", "research", "--cost-centre", "cc-1", "--model")
+    assert "has no model" not in desk(*wish, "chat").err
+    person, program = desk(*wish, "chat", "--model", "chatt"), desk(*wish, "chatt", "--json")
+    assert read_key(person.out.strip()) is not None
+    assert read_key(program.value["key"]) is not None
+    for made in (person, program):
+        assert made.status == 0
+        assert made.err.endswith('has no model chatt, so its requests are refused: did you mean "chat"?\n')
+    monkeypatch.setenv("BREAKEVEN_POLICIES", str(tmp_path))
+    unruled = desk(*wish, "chatt")
+    assert (unruled.status, "has no model" in unruled.err) == (0, False)
+
+
 def test_the_operators_key_is_made_once_and_replaced_only_when_asked(desk: HereAtOnce) -> None:
     first = desk("key", "operator").out.strip()
     read = read_key(first)

@@ -37,7 +37,7 @@ def test_the_shipped_policy_is_valid(desk: HereAtOnce) -> None:
 
 def test_a_target_that_waits_for_its_measurement_is_told_beside_the_result(desk: HereAtOnce) -> None:
     (told,) = desk("policy", "check").err.splitlines()
-    assert told.startswith("cpu-worker has no price in the policy: it takes traffic once it is measured")
+    assert told.startswith("cpu-worker has no price in the policy: without a measured one it takes no traffic")
     assert "`breakeven calibrate cpu-worker`" in told
 
 

@@ -48,6 +48,7 @@ class Watched:
         self.directory = directory
         self.said: list[str] = []
         self.troubles: list[tuple[str, str]] = []
+        self.serving: set[str] = set()
         self.supervisor = Supervisor(
             clock=SystemClock(), say=self.said.append, trouble=lambda name, line: self.troubles.append((name, line))
         )
@@ -60,6 +61,7 @@ class Watched:
                 environment=dict(os.environ),
                 log=self.directory / f"{name}.log",
                 stop_within_s=stop_within_s,
+                serves=lambda: name in self.serving,
             )
         )
 
@@ -152,6 +154,12 @@ def test_a_child_that_dies_while_up_starts_again_and_that_is_said(watched: Watch
     assert watched.said[0].startswith("the gateway died (killed by SIGKILL); it starts again in 0.5 s.")
     assert watched.said[1].startswith("the gateway starts again, as process ")
     watched.supervisor.check()
+    watched.supervisor.tend()
+    assert len(watched.said) == 2
+    watched.serving = {"gateway"}
+    for _ in range(2):
+        watched.supervisor.tend()
+    assert [line.partition(", ")[0] for line in watched.said[2:]] == ["the gateway serves again"]
 
 
 def test_pauses_grow_while_a_child_keeps_dying(watched: Watched) -> None:
@@ -192,7 +200,12 @@ def test_a_full_disk_is_told_once_and_once_when_it_is_over_as_no_log_can_tell_it
 
 def test_a_program_that_is_not_there_is_a_sentence(watched: Watched, tmp_path: Path) -> None:
     missing = Program(
-        name="worker", argv=(str(tmp_path / "nothing"),), environment={}, log=tmp_path / "w.log", stop_within_s=1
+        name="worker",
+        argv=(str(tmp_path / "nothing"),),
+        environment={},
+        log=tmp_path / "w.log",
+        stop_within_s=1,
+        serves=lambda: False,
     )
     with pytest.raises(SetupError, match="the worker cannot be started"):
         watched.supervisor.start(missing)

@@ -15,6 +15,7 @@ from app.documents.lint_rates import lint_rates
 from app.documents.lint_reads import lint_reads
 from app.documents.lint_rules import lint_rule_links, lint_rules
 from app.documents.source import read
+from app.domain.findings import Severity
 from tests.documents.good import findings_of, told
 from tests.documents.test_whole_language import WHOLE, whole
 
@@ -134,6 +135,22 @@ def test_what_a_model_says_against_a_hedge_of_the_defaults_is_told_at_the_model_
         (found,) = findings_of(by_default.replace(old, new))
         assert (f"{found.file}:{found.line}:{found.column}", found.code) == (place, "hedge")
         assert "write `hedge: {}` here" in found.mend
+
+
+def test_a_hedge_that_no_rule_has_a_second_target_for_is_a_warning_where_the_model_asks_for_it() -> None:
+    plain = "      - {name: all, use: [gpu-a, hosted]}\n    attempts: 4\n"
+    hedged = plain.replace("attempts: 4\n", "hedge: {after_ms: 700}\n")
+    alone = hedged.replace("[gpu-a, hosted]", "[gpu-a]")
+    assert told(whole(plain, hedged)) == []
+    (found,) = findings_of(whole(plain, alone))
+    assert (f"{found.file}:{found.line}:{found.column}", found.code) == ("policy.yaml:56:5", "hedge")
+    assert (found.severity, found.mend) == (
+        Severity.WARNING,
+        "add a target to the `use` of a rule, or leave the hedge out",
+    )
+    assert told(whole(plain, alone.replace("{after_ms: 700}", "{}"))) == []
+    by_default = whole("  attempts: 2\n", "  attempts: 2\n  hedge: {after_ms: 700}\n")
+    assert told(by_default.replace("all, use: [gpu-a, hosted]", "all, use: [gpu-a]")) == []
 
 
 def test_what_a_rule_has_by_default_is_no_fault_of_its_own() -> None:

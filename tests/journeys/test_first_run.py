@@ -194,6 +194,7 @@ def test_it_stays_up_mends_itself_and_stops_on_ctrl_c(place: Place, up: Callable
     os.kill(killed, signal.SIGKILL)
     house.wait_for("the gateway died (killed by SIGKILL); it starts again in 0.5 s")
     wait_until(lambda: house.pid_of("gateway") not in {0, killed}, lambda: "no gateway came back")
+    house.wait_for("the gateway serves again")
     wait_until(lambda: _asked(place, key), lambda: f"the gateway that came back does not answer:\n{house.said}")
 
     os.kill(place.run("db", "status", "--json").value["pid"], signal.SIGKILL)
