@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.bootstrap.run_files import metrics_of_all
 from app.domain.ledger.receipt import HEDGE_LOST, HEDGED, Receipt
 from app.domain.metering.measurement import Outcome
 from app.flows.draft import CHECKPOINT_TOKENS
@@ -117,7 +116,7 @@ async def test_a_caller_of_a_slow_target_is_answered_by_another_and_kill_9_in_th
         assert not (await gateway.receipt(got.request_id)).flags, model
     assert len(second.heard) == 2
 
-    told = b"".join((await metrics_of_all(gateway.settings)).values()).decode()
+    told = b"".join(await gateway.metrics()).decode()
     for result in ("first", "hedge"):
         assert f'breakeven_hedges_total{{gen_ai_request_model="hedged",target="second",result="{result}"}} 1' in told
 
