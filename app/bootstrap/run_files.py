@@ -16,8 +16,7 @@ from app.settings import Settings
 
 #: The kernel's limit for the path of a unix socket is 108 bytes with its end; macOS allows 104.
 LONGEST_SOCKET_PATH = 100
-READ_TIMEOUT_S = 1.0
-MOST_METRICS_BYTES = 16 << 20
+READ_TIMEOUT_S = 2.0
 
 
 def run_directory(settings: Settings) -> Path:
@@ -63,16 +62,22 @@ async def metrics_socket(settings: Settings, text: Callable[[], bytes]) -> Async
 
 
 async def metrics_of_all(settings: Settings) -> Mapping[str, bytes]:
-    """Process name → its metrics, of every gateway process that answers; sockets of dead ones are removed."""
-    texts: dict[str, bytes] = {}
-    for path in sorted(run_directory(settings).glob("gateway-*.sock")):
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(path)
-                texts[path.stem] = await reader.read(MOST_METRICS_BYTES)
+    """Process name → its metrics, of every gateway process that answers in time; sockets of dead ones are removed."""
+    paths = sorted(run_directory(settings).glob("gateway-*.sock"))
+    texts = await asyncio.gather(*(_told_at(path) for path in paths))
+    return {path.stem: text for path, text in zip(paths, texts, strict=True) if text is not None}
+
+
+async def _told_at(path: Path) -> bytes | None:
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                return await reader.read()
+            finally:
                 writer.close()
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-        except (OSError, TimeoutError):
-            continue
-    return texts
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except (OSError, TimeoutError):
+        pass
+    return None

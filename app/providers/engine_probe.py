@@ -11,6 +11,7 @@ from app.domain.engine import EngineFamily, EngineReading, EngineTrial, Health, 
 from app.domain.signals import EngineSignals
 from app.domain.target import Target
 from app.ports import Clock, Credentials
+from app.ports.deadline import Within
 from app.providers.engine_site import EngineSite, PageFault, in_words
 from app.providers.engine_trial import tried_out
 from app.providers.engines.exposition import Exposition, ExpositionTooLarge
@@ -100,7 +101,7 @@ class HttpEngineProbe:
             return None
         exposition = Exposition(engine.wanted, brands=brands)
         try:
-            async with asyncio.timeout(self._page_s):
+            async with Within(self._page_s):
                 await engine.site.stream(path, exposition.feed)
                 exposition.end()
         except ExpositionTooLarge as fault:
@@ -118,7 +119,7 @@ class HttpEngineProbe:
 
     async def _read_page(self, engine: _Engine, path: str, seen: _Seen) -> None:
         try:
-            async with asyncio.timeout(self._page_s):
+            async with Within(self._page_s):
                 seen.pages[path] = await engine.site.json(path)
         except (PageFault, TimeoutError, HttpFault) as fault:
             seen.failed(engine, self._in_time(path, fault))
@@ -133,7 +134,7 @@ class HttpEngineProbe:
         if path is None:
             return None
         try:
-            async with asyncio.timeout(self._page_s):
+            async with Within(self._page_s):
                 await engine.site.page(path)
         except (PageFault, TimeoutError, HttpFault) as fault:
             told = self._in_time(path, fault)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from app.ports.deadline import Within
 from app.providers.exchange import HttpAnswer, HttpClient, HttpFault, HttpFaultKind
 from app.providers.http_connection import Connection
 from app.providers.names import Address, LookUp, Names, system_look_up
@@ -91,7 +92,7 @@ class PooledClient:
                     return connection
                 connection.abort()
         try:
-            async with asyncio.timeout(connect_s):
+            async with Within(connect_s):
                 return await self._connected(place, connect_s=connect_s)
         except TimeoutError as fault:
             raise HttpFault(HttpFaultKind.CONNECT_TIMEOUT, "no connection in time") from fault
@@ -108,7 +109,7 @@ class PooledClient:
         addresses = _two_of(await self._names.addresses(place.host))
         for address in addresses[:-1]:
             try:
-                async with asyncio.timeout(connect_s / 2):
+                async with Within(connect_s / 2):
                     return await self._connected_to(address, place)
             except ssl.SSLError:
                 raise

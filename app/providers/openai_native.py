@@ -16,6 +16,7 @@ from app.domain.routing.facts import Endpoint
 from app.domain.target import Target
 from app.domain.usage import Usage
 from app.ports import Credentials, Piece, UpstreamAnswer, UpstreamCall
+from app.ports.deadline import Within
 from app.providers.exchange import Destination, HttpAnswer, HttpClient, HttpFault
 from app.providers.faults import ERROR_BODY_MOST_BYTES, Blame, retry_after_s
 from app.providers.openai_request import body_of, choices_asked
@@ -54,7 +55,7 @@ class OpenAiProvider:
         if not call.stream:
             return await _open_whole(call, destination, blame)
         try:
-            async with asyncio.timeout(call.timeouts.first_token_s):
+            async with Within(call.timeouts.first_token_s):
                 return await _open_stream(call, destination, blame)
         except TimeoutError as fault:
             raise blame.failure(

@@ -86,3 +86,10 @@ async def test_each_process_tells_its_metrics_and_a_dead_ones_socket_is_cleared_
         assert not dead.exists()
     assert await metrics_of_all(settings) == {}
     assert list(run_directory(settings).iterdir()) == []
+
+
+async def test_metrics_that_no_buffer_of_the_kernel_holds_come_whole(tmp_path: Path) -> None:
+    text = b"breakeven_up 1\n" * 200_000
+    async with metrics_socket(Settings(data=tmp_path), lambda: text):
+        (told,) = (await metrics_of_all(Settings(data=tmp_path))).values()
+    assert told == text

@@ -14,6 +14,7 @@ from app.storage.server_book import PostgresServerBook
 from app.system import SteadyClock
 
 HOUR_US = 3_600_000_000
+ENOUGH_LOOKS = 8
 NOON_US = 1_795_435_200_000_000
 
 
@@ -29,6 +30,8 @@ class World:
     books_us: int = NOON_US
     asking_us: int = 0
     answering_us: int = 0
+    #: So much longer the first question is on its way.
+    first_us: int = 0
     #: Looks at which the books are away.
     away: set[int] = field(default_factory=set)
     #: At these looks the clock of the books jumps by so much.
@@ -53,7 +56,7 @@ class World:
     async def now_us(self) -> int:
         self.looks += 1
         self.books_us += self.jumps_us.get(self.looks, 0)
-        self._pass(self.asking_us)
+        self._pass(self.asking_us + (self.first_us if self.looks == 1 else 0))
         told_us = self.books_us
         self._pass(self.answering_us)
         if self.looks in self.away:
@@ -67,7 +70,7 @@ class World:
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self._pass(int(seconds * 1e6))
-        if self.looks == 6:
+        if self.looks >= ENOUGH_LOOKS:
             raise Enough
 
 
@@ -104,8 +107,24 @@ async def test_an_answer_that_was_long_on_its_way_makes_no_right_clock_wrong_and
         assert abs(wrong.off_us) <= TOLERATED_US
 
 
+async def test_what_a_slow_question_left_wrong_is_put_right_by_the_next_answer_and_said_as_one() -> None:
+    for off_us in (HOUR_US, -HOUR_US):
+        world = World(books_us=NOON_US + off_us, first_us=2_000_000)
+        await set_by_books(world, world, notice=world.notices.append)
+        assert (world.off_us, len(world.notices)) == (0, 1)
+        assert "3600.0 s" in world.notices[0]
+
+
+async def test_what_was_put_right_is_said_though_the_books_go_away_before_they_are_asked_again() -> None:
+    world = World(books_us=NOON_US + HOUR_US, away={2})
+    with pytest.raises(BooksAway):
+        await set_by_books(world, world, notice=world.notices.append)
+    assert (world.off_us, len(world.notices)) == (0, 1)
+
+
 async def test_it_follows_the_books_for_ever_and_goes_on_by_itself_while_they_are_away() -> None:
-    world = World(away={1, 2, 5}, jumps_us={4: HOUR_US, 5: -HOUR_US})
+    """The fifth and the eighth answer say that the clock, put right, is right."""
+    world = World(away={1, 2, 6}, jumps_us={4: HOUR_US, 6: -HOUR_US})
     with pytest.raises(Enough):
         await keep_time(world, world, notice=world.notices.append, pause=world.pause)
     assert world.pauses == [LOOK_EVERY_S] * 7
