@@ -55,6 +55,13 @@ class Pause:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Until:
+    """Nothing happens before a test sets this."""
+
+    event: asyncio.Event
+
+
 @dataclass(frozen=True, slots=True)
 class Hang:
     """Nothing happens ever again; the connection stays open."""
@@ -70,7 +77,7 @@ class Reset:
     """RST: the connection is torn down."""
 
 
-Step = Send | Pause | Hang | Finish | Reset
+Step = Send | Pause | Until | Hang | Finish | Reset
 Answer = Sequence[Step]
 
 
@@ -286,6 +293,8 @@ class _Connection(asyncio.Protocol):
                     await self._send(step, heard)
                 case Pause():
                     await asyncio.sleep(step.seconds)
+                case Until():
+                    await step.event.wait()
                 case Hang():
                     await asyncio.get_running_loop().create_future()
                 case Finish():
