@@ -15,6 +15,7 @@ of a request. The connection knows by itself: the scope's extension `breakeven.d
 from __future__ import annotations
 
 import asyncio
+import sys
 from math import inf
 from typing import Any, cast
 
@@ -35,6 +36,10 @@ HEAD_MOST_BYTES = 64 * 1024
 #: dropped for so long first, and so much of it.
 LAST_WORDS_S = 1.0
 LAST_WORDS_BYTES = 8 * 1024 * 1024
+
+_INVALID = "invalid_request_error"
+_SERVER = "server_error"
+_UNAVAILABLE = 503
 
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 1"
@@ -110,19 +115,39 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def _turn_away(self, status: int, why: str) -> None:
-        """Whoever sends no head gets this in place of an answer, or what is under way and no more."""
+    def send_400_response(self, msg: str) -> None:
+        """What came could not be taken: it is no HTTP, or there was no memory for it. uvicorn says 400 to either, in
+        the middle of an answer too."""
+        fault = sys.exception()
+        if fault is not None and isinstance(fault.__context__, MemoryError):
+            self.logger.error("no memory is left for what a caller sends: it was told 503")
+            self._turn_away(503, "this gateway process has no memory left for the request: try again", kind=_SERVER)
+        else:
+            self._turn_away(400, "what came is no HTTP/1.1 request: see what sends it, and what lies between")
+
+    def _turn_away(self, status: int, why: str, *, kind: str = _INVALID) -> None:
+        """Whoever's request cannot be read to its end gets this in place of an answer, or what is under way and no
+        more."""
         self._head_due_s = inf
         if self.transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             self._is_deaf = True
             self.cycle.keep_alive = False
             return
-        body = error_body(message=why, kind="invalid_request_error", param=None, code=None)
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
+        body = error_body(message=why, kind=kind, param=None, code=None)
+        again = b"retry-after: 1\r\n" if status == _UNAVAILABLE else b""
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%b\r\n"
+        self.transport.write(STATUS_LINE[status] + head % (len(body), again) + body)
         self.transport.close()
+
+    def _is_answering(self) -> bool:
+        """Whether an answer is under way, or a request that came whole. One whose body is still coming has none."""
+        cycle = cast(Any, self.cycle)
+        if cycle is None or cycle.response_complete:
+            return False
+        begun = cycle.begun if isinstance(cycle, DirectExchange) else cycle.response_started
+        return bool(self.pipeline) or begun or not cycle.more_body
 
     # ── for the parser ───────────────────────────────────────────────────────────────────────────────────────────────
 
