@@ -14,6 +14,8 @@ class LoopClock:
         self._ahead_s = 0.0
         loop.time = lambda: real() + self._ahead_s  # type: ignore[method-assign]
 
-    def pass_s(self, seconds: float) -> None:
-        """Whatever is due by then is due at the loop's next turn."""
+    async def pass_s(self, seconds: float) -> None:
+        """What is due by then has rung when it returns."""
         self._ahead_s += seconds
+        for _ in range(2):
+            await asyncio.sleep(0)

@@ -355,7 +355,7 @@ async def test_the_total_time_ends_both() -> None:
     house = a_hedging_house(policy=policy, first=NEVER, second=NEVER)
     work = asyncio.create_task(answer(asked(house), Caller(), house.gateway))
     await both_asked(house)
-    clock.pass_s(30)
+    await clock.pass_s(30)
     with pytest.raises(TargetFailure) as caught:
         await work
     assert caught.value.kind is FaultKind.TOTAL_TIMEOUT
