@@ -56,6 +56,13 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Until:
+    """Nothing happens before this has."""
+
+    happened: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Hang:
     """Nothing happens ever again; the connection stays open."""
 
@@ -67,10 +74,11 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """RST: the connection is torn down."""
+    """RST: the connection is torn down, once the caller's process has read what was sent: a reset throws away the
+    rest."""
 
 
-Step = Send | Pause | Hang | Finish | Reset
+Step = Send | Pause | Until | Hang | Finish | Reset
 Answer = Sequence[Step]
 
 
@@ -131,6 +139,17 @@ class Heard:
 
 
 Answering = Callable[[Heard], Answer]
+
+
+async def stood_at(heard: Heard) -> int:
+    """How much of an answer had been sent when its caller took no more."""
+    async with asyncio.timeout(30):
+        sent_bytes, looks = heard.sent_bytes, 0
+        while looks < 20:
+            await asyncio.sleep(0.01)
+            looks = looks + 1 if heard.sent_bytes == sent_bytes else 0
+            sent_bytes = heard.sent_bytes
+    return sent_bytes
 
 
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -286,6 +305,8 @@ class _Connection(asyncio.Protocol):
                     await self._send(step, heard)
                 case Pause():
                     await asyncio.sleep(step.seconds)
+                case Until():
+                    await step.happened.wait()
                 case Hang():
                     await asyncio.get_running_loop().create_future()
                 case Finish():
@@ -293,6 +314,7 @@ class _Connection(asyncio.Protocol):
                     self._transport.close()
                     return
                 case Reset():
+                    await self._is_read()
                     self._over = True
                     self._reset()
                     return
@@ -323,6 +345,13 @@ class _Connection(asyncio.Protocol):
             return
         while self._ends and self._ends[0][0] <= heard.sent_bytes - away:
             _, heard.read_tokens = self._ends.popleft()
+
+    async def _is_read(self) -> None:
+        with SocketQueues() as queues:
+            for _ in range(1000):  # some read nothing
+                if not queues.on_the_way(self._transport.get_extra_info("socket")):
+                    return
+                await asyncio.sleep(0.002)
 
     def _reset(self) -> None:
         of_socket = self._transport.get_extra_info("socket")
@@ -421,8 +450,7 @@ def stream(
 def broken_stream(words: Sequence[str], ending: Step, *, finish: str | None = None, pause_s: float = 0.0) -> list[Step]:
     """A stream of these words that then goes wrong: `Finish()`, `Reset()`, `Hang()`, or garbage to send."""
     parts = [part(raw, tokens=tokens) for raw, tokens in events_of(words, finish=finish, usage=NO_USAGE, done=False)]
-    breath = [] if isinstance(ending, Send) else [Pause(seconds=0.02)]  # so that what was sent is not lost to a reset
-    return [stream_head(), *_paced(parts, first_s=0.0, pause_s=pause_s), *breath, ending]
+    return [stream_head(), *_paced(parts, first_s=0.0, pause_s=pause_s), ending]
 
 
 def segmented(raw: bytes, sizes: tuple[int, ...]) -> list[Step]:
