@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import ssl
@@ -494,11 +495,14 @@ def refusal(status: int, body: bytes | None = None, *, headers: Headers = ()) ->
     return [head(status, headers=named), Send(raw=sent)]
 
 
+@functools.cache
 def unreachable_url() -> str:
-    """A url on a port of 127.0.0.1 where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    """A url on a port of 127.0.0.1 where nobody listens, nor ever can: it is held for as long as this process lives."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+    held.detach()
+    return url
 
 
 @contextlib.contextmanager
