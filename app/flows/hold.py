@@ -24,6 +24,7 @@ from app.domain.routing.policy import Policy
 from app.live.policy_slot import PolicySlot
 from app.live.wallet import Short, Wallet
 from app.ports import BooksAway, Clock
+from app.ports.deadline import Within
 from app.ports.ledger import BudgetBook
 
 #: A request that is short waits so long for what others hold and may not need.
@@ -132,7 +133,7 @@ class Treasury:
         """Wait until the books have been asked once more; False when they say nothing: nobody knows what is left."""
         ours = self._round
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S + ANSWER_WITHIN_S):
+            async with Within(PATIENCE_S + ANSWER_WITHIN_S):
                 await ours.wait()
         return ours.is_set()
 
@@ -144,7 +145,7 @@ class Treasury:
             return
         sent_s = self._clock.monotonic_s()
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with Within(ANSWER_WITHIN_S):
                 answers = await book.lease(wanted, holder=self.wallet.holder)
         except (BooksAway, TimeoutError):
             self._is_away = True

@@ -16,6 +16,7 @@ from app.domain.limits import UNLIMITED, RateLimits
 from app.live.keys import KnownKeys
 from app.live.limits import SharedLimits
 from app.ports import BooksAway, Clock, KeyBook, KeyRecord, RowsRefused
+from app.ports.deadline import Deadline
 from app.ports.keys import TeamBook
 
 RandomBytes = Callable[[int], bytes]
@@ -263,8 +264,9 @@ async def keep_fresh(
     `pause` returns after so many seconds, or sooner when somebody knows that there is something to see.
     """
     loop = asyncio.get_running_loop()
+    silent = Deadline(loop, watcher.books_away)
     while True:
-        silent = loop.call_later(answer_within_s, watcher.books_away)
+        silent.move(loop.time() + answer_within_s)
         try:
             await refresh_keys(book, known, teams=teams, limits=limits)
         except BooksAway:
@@ -272,7 +274,7 @@ async def keep_fresh(
         else:
             watcher.books_answered()
         finally:
-            silent.cancel()
+            silent.stop()
         await pause(every_s)
 
 

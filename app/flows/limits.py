@@ -16,6 +16,7 @@ from app.domain.errors import RateLimited
 from app.domain.limits import RateKind, RateStanding
 from app.live.limits import SharedLimits, Slice
 from app.ports import BooksAway, Clock
+from app.ports.deadline import Within
 from app.ports.ledger import Compared, LimitBook, RateWanted, TargetSent
 
 #: How often processes tell one another what they sent, and idle slices go back.
@@ -122,7 +123,7 @@ class LimitGate:
         """At the end: what is still held goes back, and the others share what this process had. Best effort."""
         held = [one for one in self.limits.all().values() if one.held]
         with contextlib.suppress(BooksAway, TimeoutError):
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with Within(ANSWER_WITHIN_S):
                 await book.take([_wanted(one, -one.held) for one in held])
                 await book.leave(holder=holder, sent=counter.sent(at_s=self.clock.monotonic_s()))
 
@@ -169,7 +170,7 @@ class LimitGate:
             if amount < 0:  # nobody may spend what is on its way back
                 one.held += amount
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with Within(ANSWER_WITHIN_S):
                 granted = await book.take([_wanted(one, amount) for one, amount in pairs])
         except (BooksAway, TimeoutError):
             self._is_away = True
@@ -187,7 +188,7 @@ class LimitGate:
         if not sent and not self.limits.all():
             return
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with Within(ANSWER_WITHIN_S):
                 compared = await book.compare(holder=holder, sent=sent)
         except (BooksAway, TimeoutError):
             self._is_away = True

@@ -12,6 +12,7 @@ from typing import Final
 from app.domain.errors import LedgerUnavailable, RepeatReason, RepeatRefused
 from app.domain.repeat import ANSWER_MOST_BYTES, Repeat, sealed, unsealed
 from app.ports import BooksAway, RowsRefused
+from app.ports.deadline import Within
 from app.ports.repeats import Earlier, Mine, RepeatBook, RepeatClaim
 
 #: Postgres has so long for an answer while a caller waits.
@@ -110,7 +111,7 @@ class Repeats:
         sent: list[bool] = []
         found: Mine | Earlier | None = None
         try:
-            async with asyncio.timeout(self._answer_within_s):
+            async with Within(self._answer_within_s):
                 found = await self._book.claim(
                     claim,
                     holder=self._holder,
@@ -179,7 +180,7 @@ class Repeats:
         is_told = False
         try:
             with contextlib.suppress(BooksAway, TimeoutError):
-                async with asyncio.timeout(self._answer_within_s):
+                async with Within(self._answer_within_s):
                     await self._say(word)
                     is_told = True
         finally:

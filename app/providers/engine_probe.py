@@ -11,7 +11,7 @@ from app.domain.engine import EngineFamily, EngineReading, EngineTrial, Health, 
 from app.domain.signals import EngineSignals
 from app.domain.target import Target
 from app.ports import Clock, Credentials
-from app.providers.deadline import Within
+from app.ports.deadline import Within
 from app.providers.engine_site import EngineSite, PageFault, in_words
 from app.providers.engine_trial import tried_out
 from app.providers.engines.exposition import Exposition, ExpositionTooLarge

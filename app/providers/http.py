@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from app.providers.deadline import Within
+from app.ports.deadline import Within
 from app.providers.exchange import HttpAnswer, HttpClient, HttpFault, HttpFaultKind
 from app.providers.http_connection import Connection
 from app.providers.names import Address, LookUp, Names, system_look_up

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 import httptools
 
-from app.providers.deadline import Deadline
+from app.ports.deadline import Deadline
 from app.providers.exchange import HEAD_MOST_BYTES, LINGER_S, UNREAD_MOST_BYTES, HttpFault, HttpFaultKind
 
 _SWITCHING_PROTOCOLS: Final = 101

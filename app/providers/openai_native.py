@@ -16,7 +16,7 @@ from app.domain.routing.facts import Endpoint
 from app.domain.target import Target
 from app.domain.usage import Usage
 from app.ports import Credentials, Piece, UpstreamAnswer, UpstreamCall
-from app.providers.deadline import Within
+from app.ports.deadline import Within
 from app.providers.exchange import Destination, HttpAnswer, HttpClient, HttpFault
 from app.providers.faults import ERROR_BODY_MOST_BYTES, Blame, retry_after_s
 from app.providers.openai_request import body_of, choices_asked

@@ -13,7 +13,7 @@ from tests.upstream import upstream
 __all__ = ["upstream"]
 
 #: Tests of sockets run on Python's own loop too; all others on the one that the gateway runs on.
-ON_BOTH_LOOPS = {"test_http.py", "test_deadline.py", "test_stalls.py"}
+ON_BOTH_LOOPS = {"test_http.py", "test_stalls.py"}
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

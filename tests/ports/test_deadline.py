@@ -1,10 +1,58 @@
-"""One timer for many waits, on both event loops."""
+"""One timer for many waits, and the second look before a wait is over, on both event loops."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
 
-from app.providers.deadline import Deadline
+import pytest
+
+from app.ports.deadline import Deadline, Within
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Our end of a line, and theirs."""
+    with contextlib.ExitStack() as sockets:
+        ours, theirs = map(sockets.enter_context, socket.socketpair())
+        ours.setblocking(False)
+        yield ours, theirs
+
+
+async def within(seconds: float, ours: socket.socket) -> bytes:
+    async with Within(seconds):
+        return await asyncio.get_running_loop().sock_recv(ours, 1)
+
+
+async def test_what_came_while_the_loop_stood_still_came_in_time(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    receiving = asyncio.create_task(within(0.1, ours))
+    await asyncio.sleep(0)
+    theirs.send(b"x")
+    time.sleep(0.3)
+    assert await receiving == b"x"
+
+
+async def test_what_did_not_come_is_a_timeout(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _ = pair
+    began_s = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        await within(0.1, ours)
+    assert asyncio.get_running_loop().time() - began_s >= 0.1
+
+
+async def test_who_is_cancelled_meanwhile_is_cancelled_and_not_out_of_time(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, _ = pair
+    receiving = asyncio.create_task(within(60, ours))
+    await asyncio.sleep(0)
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
 
 
 async def until_rang(rang: list[float], count: int = 1) -> None:
