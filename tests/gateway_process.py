@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,23 +19,22 @@ from typing import Any
 import aiohttp
 
 from app.bootstrap.office import office
+from app.bootstrap.run_files import metrics_of_all
 from app.domain.ledger.receipt import Receipt
 from app.flows.keys import KeyWish, create_key
 from app.settings import Settings
+from tests.free_ports import free_port
 
 ROOT = Path(__file__).parents[1]
 START_S = 60.0
 STOP_S = 60.0
 #: Between polls for something that a process of ours is about to do.
 POLL_S = 0.05
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+#: No target is this late on a machine that does anything at all: what a test does not mean to be a time-out is none.
+PATIENT = "{connect_s: 10, first_token_s: 60, idle_s: 60, total_s: 120}"
+#: For tests of targets that say nothing.
+BRIEF = "{connect_s: 2, first_token_s: 2, idle_s: 2, total_s: 10}"
+_LAG = re.compile(rb"\nbreakeven_event_loop_lag_seconds_sum (\S+)\nbreakeven_event_loop_lag_seconds_count (\d+)\n")
 
 
 @dataclass(slots=True)
@@ -171,6 +170,19 @@ class GatewayProcess:
             await asyncio.sleep(0.5)
             return list(await rooms.ledger.latest(most=100_000))
 
+    async def metrics(self) -> list[bytes]:
+        """What each of its processes tells, once all of them do: one that gets no time to answer is asked again."""
+        async with asyncio.timeout(START_S):
+            while len(found := await metrics_of_all(self.settings)) != self.workers:
+                await asyncio.sleep(POLL_S)
+        return [*found.values()]
+
+    async def loop_turns(self) -> tuple[int, float]:
+        """How often the loops of its processes have looked at the clock, four times a second each, and by how many
+        seconds in all they were late with that: what a machine that stands still has taken from them."""
+        told = [_LAG.search(text) for text in await self.metrics()]
+        return sum(int(each[2]) for each in told if each), sum(float(each[1]) for each in told if each)
+
     def log_lines(self) -> list[dict[str, Any]]:
         """The JSON lines of its log."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -184,7 +196,13 @@ class GatewayProcess:
 
 
 def write_policy(
-    directory: Path, *, targets: Mapping[str, str], rules: str | None = None, extra: str = "", first_limits: str = "{}"
+    directory: Path,
+    *,
+    targets: Mapping[str, str],
+    rules: str | None = None,
+    extra: str = "",
+    first_limits: str = "{}",
+    timeouts: str = PATIENT,
 ) -> Path:
     """A policy of hosted targets, name → URL, all used by the model `chat` in this order; the first has limits."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -203,7 +221,7 @@ def write_policy(
     lines += [
         "models:",
         "  chat:",
-        "    timeouts: {connect_s: 2, first_token_s: 2, idle_s: 2, total_s: 10}",
+        f"    timeouts: {timeouts}",
         "    rules:",
     ]
     lines += [rules or f"      - {{name: all, use: [{use}]}}"]

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 
@@ -27,6 +27,7 @@ class Seen:
     took_s: float
     status: int
     retry_after: str | None = None
+    caller: int = 0
 
 
 @dataclass(slots=True)
@@ -50,11 +51,11 @@ class Load:
             while self.statuses(since_s=since_s)[200] < count:
                 await asyncio.sleep(POLL_S)
 
-    async def call(self, *, stream: bool) -> None:
-        """One caller, until the load is over."""
+    async def call(self, number: int) -> None:
+        """One caller, until the load is over; every other one asks for a stream."""
         async with self.gateway.session() as session:
             while not self.is_over:
-                one = await asked(session, stream=stream)
+                one = replace(await asked(session, stream=bool(number % 2)), caller=number)
                 self.seen.append(one)
                 if one.status != 200:
                     await asyncio.sleep(REFUSED_PAUSE_S)
@@ -83,7 +84,7 @@ async def under_load(gateway: GatewayProcess, *, callers: int = 8) -> AsyncItera
     load = Load(gateway)
     async with asyncio.TaskGroup() as group:
         for number in range(callers):
-            group.create_task(load.call(stream=bool(number % 2)))
+            group.create_task(load.call(number))
         try:
             yield load
         finally:

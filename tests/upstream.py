@@ -56,11 +56,11 @@ class Pause:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Until:
-    """Nothing happens before this has."""
+    """Nothing happens before a test sets this."""
 
-    happened: asyncio.Event
+    event: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +307,7 @@ class _Connection(asyncio.Protocol):
                 case Pause():
                     await asyncio.sleep(step.seconds)
                 case Until():
-                    await step.happened.wait()
+                    await step.event.wait()
                 case Hang():
                     await asyncio.get_running_loop().create_future()
                 case Finish():

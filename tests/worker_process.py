@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.free_ports import free_port
 
 MODEL = "smollm2-135m-instruct"
 ROOT = Path(__file__).parents[1]
@@ -63,7 +64,7 @@ class CpuWorker:
 @contextlib.contextmanager
 def running_worker(*arguments: str, ready: bool = True) -> Iterator[tuple[CpuWorker, subprocess.Popen[bytes]]]:
     """Start a worker on a free port and wait until it is ready; at the end it is stopped, and killed if it must be."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "worker.log"
         with log.open("wb") as out:
@@ -82,6 +83,25 @@ def running_worker(*arguments: str, ready: bool = True) -> Iterator[tuple[CpuWor
             yield worker, process
         finally:
             stop(process)
+
+
+@contextlib.contextmanager
+def loading_worker() -> Iterator[tuple[CpuWorker, subprocess.Popen[bytes], int]]:
+    """A worker whose engine, its third part, is held up while it loads."""
+    for _ in range(5):
+        with running_worker(ready=False) as (worker, process):
+            give_up = time.monotonic() + START_S
+            while (engine := worker.engine_pid()) is None or "loading" not in worker.log.read_text():
+                assert time.monotonic() < give_up, worker.log.read_text()
+                time.sleep(POLL_S)
+            os.kill(engine, signal.SIGSTOP)
+            while (status := worker.health()) is None:
+                assert time.monotonic() < give_up, worker.log.read_text()
+                time.sleep(POLL_S)
+            if status == 503:
+                yield worker, process, engine
+                return
+    raise AssertionError("no engine was met while it loads")
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
@@ -119,10 +139,3 @@ def _await_ready(worker: CpuWorker, process: subprocess.Popen[bytes]) -> None:
         if time.monotonic() > give_up:
             raise TimeoutError(f"the worker is not ready after {START_S:g} s: {worker.log.read_text()}")
         time.sleep(POLL_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

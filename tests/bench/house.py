@@ -22,17 +22,11 @@ from app.bootstrap.office import office
 from app.domain.ledger.report import CostQuery
 from app.flows.keys import KeyWish, create_key
 from app.settings import Settings
+from tests.free_ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 START_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -29,7 +29,7 @@ GOAL_BYTES: Final = 100_000
 OTHERS: Final = 300
 #: Streams that are there before anything is counted.
 WARM: Final = 200
-PATIENT: Final = "timeouts: {connect_s: 30, first_token_s: 600, idle_s: 3600, total_s: 3600}"
+PATIENT: Final = "{connect_s: 30, first_token_s: 600, idle_s: 3600, total_s: 3600}"
 
 
 def main() -> int:
@@ -67,10 +67,8 @@ async def _bench(scratch: Path, *, streams: int, rest_s: float, descriptors: int
         settings = Settings(data=scratch / "data")
         with database_url(settings) as url:
             await asyncio.to_thread(migrate, url)
-            policies = write_policy(scratch / "policies", targets={"home": target.stdout.readline().strip()})
-            file = policies / "all.yaml"
-            lines = file.read_text().splitlines()
-            file.write_text("\n".join(f"    {PATIENT}" if "timeouts:" in line else line for line in lines))
+            home = target.stdout.readline().strip()
+            policies = write_policy(scratch / "policies", targets={"home": home}, timeouts=PATIENT)
             gateway = GatewayProcess(data=settings.data, policies=policies, database_url=url, workers=workers)
             gateway.environment = {"BREAKEVEN_REQUESTS_MOST": str(2 * streams + WARM)}
             await gateway.start()

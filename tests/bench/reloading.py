@@ -23,7 +23,8 @@ import aiohttp
 from app.bootstrap import database_url, migrate
 from app.settings import Settings
 from tests.bench.deciding import CONDITIONS
-from tests.gateway_process import ROOT, GatewayProcess, free_port
+from tests.free_ports import free_port
+from tests.gateway_process import ROOT, GatewayProcess
 from tests.upstream import ScriptedUpstream
 
 RULES = 200

@@ -27,7 +27,8 @@ import aiohttp
 
 from app.bootstrap import database_url, migrate
 from app.settings import Settings
-from tests.gateway_process import GatewayProcess, free_port
+from tests.free_ports import free_port
+from tests.gateway_process import GatewayProcess
 from tests.upstream import LAST_PART, Answer, Pause, ScriptedUpstream, event, part, stream_head
 from tests.worker_process import CpuWorker, running_worker
 

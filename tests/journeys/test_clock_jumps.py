@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -150,6 +151,9 @@ async def test_processes_whose_clocks_jump_go_on_by_the_time_of_their_books(
                 assert {await seen.ask(lasting) for _ in range(6)} == {"200"}
             assert await said(gateway.database_url, "select from budget_lease where state = 'lost'") == []
         await _goes_on(seen)
+        async with asyncio.timeout(GIVE_UP_S):
+            while not seen.counts[limited, "rate_limit_exceeded"]:
+                await asyncio.sleep(POLL_S)
         before = seen.counts[limited, "200"]
         async with asyncio.timeout(GIVE_UP_S):
             while seen.counts[limited, "200"] == before:
@@ -245,7 +249,7 @@ async def test_a_month_that_ends_by_the_clock_of_the_books_ends_for_a_gateway_wh
 ) -> None:
     upstream.always(lambda heard: stream([" w"] * 8, pause_s=0.1) if heard.json.get("stream") else whole(first_s=0.05))
     end = period(Every.MONTH, at=datetime.now(UTC))[1]
-    with own_server() as own, a_movable_clock(clock_library) as of_gateway:
+    with own_server(fsync="off") as own, a_movable_clock(clock_library) as of_gateway:
         movable_clock.jump_to(end - datetime.now(UTC) - timedelta(minutes=10))
         of_gateway.jump_to(end - datetime.now(UTC) + timedelta(minutes=50))
         await asyncio.to_thread(own.restart, movable_clock.environment)
@@ -270,7 +274,8 @@ async def test_a_month_that_ends_by_the_clock_of_the_books_ends_for_a_gateway_wh
         finally:
             await asyncio.to_thread(gateway.stop)
         accounts = await said(url, "select begin_at, spent > 0 as is_spent from budget_account order by begin_at")
-    assert put_right(gateway) == ["ahead of", "behind Postgres'"]
+    # A slow first connection makes the first of them be measured again.
+    assert [said_of for said_of, _ in groupby(put_right(gateway))] == ["ahead of", "behind Postgres'"]
     begins = [period(every, at=end - DAY)[0] for every in (Every.MONTH, Every.DAY)]
     assert [(row["begin_at"], row["is_spent"]) for row in accounts] == [(at, True) for at in (*begins, end, end)]
     end_us = (end - EPOCH) // timedelta(microseconds=1)

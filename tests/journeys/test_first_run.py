@@ -16,12 +16,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import openai
 import pytest
 
 from tests.command_line import COMMAND, ROOT, Ran, breakeven, clean_environment, runs
-from tests.gateway_process import free_port
+from tests.free_ports import free_port
 from tests.postgres import open_directory
 
 PATIENCE_S = 200.0
@@ -94,12 +95,19 @@ class Up:
 
         wait_until(there, lambda: f"{words!r} was never said, only:\n{self.said}", unless=self.process)
 
-    def pid_of(self, part: str) -> int:
-        """The child that runs this part of the house; 0 while there is none."""
-        for pid, parent, command in processes():
-            if parent == self.process.pid and re.search(rf"-m app --with-parent \d+ {part}\b", command):
-                return pid
-        return 0
+    def pid_of(self, part: str, *, other_than: int = 0) -> int:
+        """The child that runs this part of the house, once there is one: never 0, whose group is the tests' own."""
+
+        def there() -> int:
+            command_of_it = re.compile(rf"-m app --with-parent \d+ {part}\b")
+            for pid, parent, command in processes():
+                if parent == self.process.pid and pid != other_than and command_of_it.search(command):
+                    return pid
+            return 0
+
+        found = wait_until(there, lambda: f"no {part} was started:\n{self.said}", unless=self.process)
+        assert found > 0
+        return found
 
     def everybody(self) -> set[int]:
         """This process and all that descend from it."""
@@ -193,7 +201,7 @@ def test_it_stays_up_mends_itself_and_stops_on_ctrl_c(place: Place, up: Callable
     killed = house.pid_of("gateway")
     os.kill(killed, signal.SIGKILL)
     house.wait_for("the gateway died (killed by SIGKILL); it starts again in 0.5 s")
-    wait_until(lambda: house.pid_of("gateway") not in {0, killed}, lambda: "no gateway came back")
+    house.pid_of("gateway", other_than=killed)
     house.wait_for("the gateway serves again")
     wait_until(lambda: _asked(place, key), lambda: f"the gateway that came back does not answer:\n{house.said}")
 
@@ -222,7 +230,7 @@ def test_kill_9_leaves_nobody_behind_and_loses_nothing(place: Place, up: Callabl
 def test_ctrl_c_while_it_starts_stops_everything(place: Place, up: Callable[[], Up]) -> None:
     house = up()
     house.wait_for("Postgres: starting")
-    wait_until(lambda: house.pid_of("worker"), lambda: "no worker was started")
+    house.pid_of("worker")
     assert house.ends(signal.SIGTERM) == 130
     assert "Traceback" not in house.said
     assert not _anybody_at(place)
@@ -230,7 +238,6 @@ def test_ctrl_c_while_it_starts_stops_everything(place: Place, up: Callable[[], 
 
 def test_a_child_that_dies_while_it_starts_is_reported_at_once(place: Place, up: Callable[[], Up]) -> None:
     house = up()
-    wait_until(lambda: house.pid_of("worker"), lambda: "no worker was started")
     os.kill(house.pid_of("worker"), signal.SIGKILL)
     assert house.process.wait(PATIENCE_S) == 1
     assert "breakeven: the worker ended early (killed by SIGKILL)" in house.said
@@ -323,12 +330,16 @@ def processes() -> list[tuple[int, int, str]]:
     return found
 
 
+Held = TypeVar("Held")
+
+
 def wait_until(
-    holds: Callable[[], object], otherwise: Callable[[], str], *, unless: subprocess.Popen[bytes] | None = None
-) -> None:
-    """Wait, but not for ever, and not once `unless` has ended."""
+    holds: Callable[[], Held], otherwise: Callable[[], str], *, unless: subprocess.Popen[bytes] | None = None
+) -> Held:
+    """Wait, but not for ever, and not once `unless` has ended; what held."""
     deadline = time.monotonic() + PATIENCE_S
-    while not holds():
+    while not (held := holds()):
         assert time.monotonic() < deadline, otherwise()
         assert unless is None or unless.poll() is None, f"it ended; {otherwise()}"
         time.sleep(POLL_S)
+    return held

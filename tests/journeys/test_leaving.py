@@ -5,38 +5,55 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
-from tests.gateway_process import GatewayProcess
-from tests.upstream import Hang, Heard, ScriptedUpstream, broken_stream, refusal, stream, whole
+from app.telemetry import names
+from tests.gateway_process import POLL_S, GatewayProcess
+from tests.upstream import Hang, Heard, ScriptedUpstream, broken_stream, refusal, stream, stream_head, whole
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 ASK: dict[str, object] = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
 PROMPT: dict[str, object] = {"model": "chat", "prompt": "hello"}
-#: The cancellation must have reached the target after so long.
-SOON_S = 5.0
+#: The cancellation must have reached the target after so long; less than the pause of 9 s that is left early.
+SOON_S = 8.0
+
+
+Reached = Callable[[], Awaitable[object]]
 
 
 async def _hang_up_after(
-    gateway: GatewayProcess, *, stream: bool, until: bytes | None, ask: dict[str, object] = ASK, route: str = CHAT
+    gateway: GatewayProcess, *, stream: bool, until: bytes | Reached, ask: dict[str, object] = ASK, route: str = CHAT
 ) -> str | None:
-    """Ask over a bare socket, read until `until` has come (None: nothing is read), and close. The request's id."""
+    """Ask over a bare socket, read until `until` has come (a wait for something else: nothing is read), and close. The
+    request's id."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     body = json.dumps({**ask, "stream": stream}).encode()
     head = f"POST {route} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
     writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
     request_id = None
-    if until is not None:
+    if isinstance(until, bytes):
         seen = b""
         while until not in seen:
-            seen += await reader.read(4096)
+            received = await reader.read(4096)
+            assert received, f"the gateway ended its answer: {seen!r}"
+            seen += received
         request_id = seen.partition(b"x-request-id: ")[2].partition(b"\r\n")[0].decode()
     else:
-        await asyncio.sleep(0.3)
+        await until()
     writer.close()
     return request_id
+
+
+async def _rests(gateway: GatewayProcess) -> None:
+    """Until the gateway has taken from its target that it asks for a pause."""
+    said = f'{names.RESTING.name}{{target="home"}} 1\n'.encode()
+    async with asyncio.timeout(SOON_S):
+        while said not in b"".join(await gateway.metrics()):
+            await asyncio.sleep(POLL_S)
 
 
 async def _left(heard: Heard) -> None:
@@ -67,8 +84,8 @@ async def test_a_caller_who_hangs_up_mid_stream_pays_for_what_was_made(
 async def test_a_caller_who_hangs_up_before_the_first_token_still_has_a_row(
     gateway: GatewayProcess, upstream: ScriptedUpstream
 ) -> None:
-    upstream.will(stream(first_s=1.9))
-    await _hang_up_after(gateway, stream=True, until=None)
+    upstream.will([stream_head(), Hang()])
+    await _hang_up_after(gateway, stream=True, until=upstream.heard_one)
     await _left(upstream.heard[0])
     receipt = await _only_receipt(gateway)
     assert receipt.outcome is Outcome.ABANDONED
@@ -79,8 +96,8 @@ async def test_a_caller_who_hangs_up_before_the_first_token_still_has_a_row(
 async def test_a_caller_who_leaves_an_answer_that_is_not_streamed_cancels_it(
     gateway: GatewayProcess, upstream: ScriptedUpstream
 ) -> None:
-    upstream.will(whole(first_s=9))
-    await _hang_up_after(gateway, stream=False, until=None)
+    upstream.will([Hang()])
+    await _hang_up_after(gateway, stream=False, until=upstream.heard_one)
     await _left(upstream.heard[0])
     receipt = await _only_receipt(gateway)
     assert receipt.outcome is Outcome.ABANDONED
@@ -94,13 +111,14 @@ async def test_on_every_route_and_in_a_retry_pause_leaving_is_noticed_at_once(
     for number, (route, ask, streamed) in enumerate(
         [(CHAT, ASK, True), (CHAT, ASK, False), (COMPLETIONS, PROMPT, True), (COMPLETIONS, PROMPT, False)]
     ):
-        upstream.will(stream(first_s=1.9) if streamed else whole(first_s=9))
-        await _hang_up_after(gateway, stream=streamed, until=None, ask=ask, route=route)
+        upstream.will([stream_head(), Hang()] if streamed else [Hang()])
+        dispatched = partial(upstream.heard_one, number + 1)
+        await _hang_up_after(gateway, stream=streamed, until=dispatched, ask=ask, route=route)
         left_s = time.monotonic()
         await _left(upstream.heard[number])
         slow.append(time.monotonic() - left_s)
     upstream.will(refusal(429, headers=(("retry-after", "9"),)))
-    await _hang_up_after(gateway, stream=False, until=None)
+    await _hang_up_after(gateway, stream=False, until=partial(_rests, gateway))
     left_s = time.monotonic()
     receipts = await gateway.receipts(5, within_s=SOON_S)
     slow.append(time.monotonic() - left_s - 0.5)

@@ -14,7 +14,7 @@ import aiohttp
 
 from tests.gateway_process import GatewayProcess
 from tests.journeys.conftest import Open
-from tests.upstream import ScriptedUpstream, stream, whole
+from tests.upstream import ScriptedUpstream, Until, stream, whole
 
 #: In the suite; `SLOW_SOCKETS=500 OTHERS=1000` for the long run by hand.
 SLOW_SOCKETS = int(os.environ.get("SLOW_SOCKETS", "100"))
@@ -74,14 +74,17 @@ async def test_whoever_sends_heads_too_slowly_keeps_nobody_waiting(
 
 
 async def test_streams_that_run_when_it_is_told_to_stop_end_well_and_readiness_says_so_at_once(
-    gateway: GatewayProcess, upstream: ScriptedUpstream
+    open_gateway: Open, upstream: ScriptedUpstream
 ) -> None:
-    upstream.always(stream(words=[f" w{n}" for n in range(30)], pause_s=0.1))
+    gateway = await open_gateway({"home": upstream.url}, environment={"BREAKEVEN_LINGER_S": "4"})
+    told = asyncio.Event()
+    begin, *rest = stream(words=[f" w{n}" for n in range(30)])
+    upstream.always([begin, *rest[: len(rest) // 2], Until(event=told), *rest[len(rest) // 2 :]])
     async with gateway.session() as session:
         running = [asyncio.create_task(_ask(session, streamed=True)) for _ in range(50)]
         await upstream.heard_one(50)
         os.kill(gateway.pid, signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     async with session.get("/readyz") as ready:
@@ -89,6 +92,7 @@ async def test_streams_that_run_when_it_is_told_to_stop_end_well_and_readiness_s
                             assert "told to stop" in (await ready.json())["because"]["process"]
                             break
                 await asyncio.sleep(0.02)
+        told.set()
         answers = await asyncio.gather(*running)
     assert {status for status, _ in answers} == {200}
     assert all(body.endswith(b"data: [DONE]\n\n") for _, body in answers)

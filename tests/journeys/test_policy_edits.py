@@ -23,9 +23,10 @@ from app.domain.metering.measurement import Outcome
 from app.ports import Pin, Revision
 from app.storage.engine import Database
 from app.storage.policy_history import PostgresPolicyHistory
-from tests.gateway_process import ROOT, GatewayProcess, free_port, write_policy
+from tests.free_ports import free_port
+from tests.gateway_process import ROOT, GatewayProcess, write_policy
 from tests.journeys.conftest import Open
-from tests.upstream import ScriptedUpstream, stream, whole
+from tests.upstream import ScriptedUpstream, Until, stream, whole
 
 ASK = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
 DIGEST = re.compile(rb'^breakeven_policy_info\{digest="([0-9a-f]+)"\} 1', re.MULTILINE)
@@ -57,6 +58,12 @@ class Traffic:
                 except aiohttp.ClientError as fault:
                     self.failed.append(repr(fault))
                 await asyncio.sleep(0.01)
+
+    async def goes_by(self, digest: str) -> None:
+        """Wait until somebody was answered by this policy."""
+        async with asyncio.timeout(GIVE_UP_S):
+            while not self.digests[digest]:
+                await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager
@@ -131,20 +138,23 @@ async def test_an_edit_under_load_costs_no_request_and_a_running_stream_keeps_it
 ) -> None:
     gateway = await open_gateway({"home": upstream.url})
     old = digest_now(gateway)
-    upstream.always(stream(words=[f" w{n}" for n in range(60)], pause_s=0.05))
+    edited = asyncio.Event()
+    begin, *rest = stream(words=[f" w{n}" for n in range(60)])
+    upstream.will([begin, *rest[: len(rest) // 2], Until(event=edited), *rest[len(rest) // 2 :]])
     asked = {**ASK, "stream": True}
     async with gateway.session() as session, session.post("/v1/chat/completions", json=asked) as open_across:
         await open_across.content.readany()
         upstream.always(whole())
         second.always(whole())
         async with traffic(gateway) as running:
-            await asyncio.sleep(0.3)
+            await running.goes_by(old)
             # The old target is gone from the new policy, with the stream still running there.
             write_policy(gateway.policies / ".new", targets={"away": second.url})
             (gateway.policies / ".new" / "all.yaml").replace(written(gateway))
             new = digest_now(gateway)
             await until(gateway, in_force(new))
-            await asyncio.sleep(0.3)
+            await running.goes_by(new)
+        edited.set()
         body = await open_across.read()
         assert body.endswith(b"data: [DONE]\n\n")
         streamed = await gateway.receipt(open_across.headers["x-request-id"])
@@ -219,10 +229,10 @@ async def test_every_way_to_write_a_file_is_followed(
         linked = digest_now(gateway)
         file.unlink()
         await until(gateway, refuses)
-        assert in_force(linked)(next(iter((await metrics_of_all(gateway.settings)).values())))
+        assert in_force(linked)((await gateway.metrics())[0])
         file.write_text(text)
         await until(gateway, in_force(start))
-        assert not refuses(next(iter((await metrics_of_all(gateway.settings)).values())))
+        assert not refuses((await gateway.metrics())[0])
     assert running.digests[start]
 
 
@@ -272,7 +282,7 @@ async def test_no_broken_file_goes_live_or_costs_a_request(open_gateway: Open, u
                     sparse.truncate(100_000_000)
             part.replace(file)
             await said_in_readiness(gateway, words, what)
-            (metrics,) = (await metrics_of_all(gateway.settings)).values()
+            (metrics,) = await gateway.metrics()
             assert refuses(metrics), what
             assert in_force(good)(metrics), what
         replaced(file, text)

@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.bootstrap.run_files import metrics_of_all
 from app.domain.metering.measurement import Outcome
 from app.domain.routing.plan import Plan, Refusal
 from app.telemetry import names
@@ -109,7 +108,7 @@ async def test_after_some_answers_of_a_real_engine_first_tokens_are_predicted_an
         assert candidate.predicted_ttft_ms is not None
         print(f"predicted {candidate.predicted_ttft_ms:.0f} ms, was {1000 * receipt.attempts[0].ttft_s:.0f} ms")
     assert (long.decision.candidates[0].predicted_ttft_ms or 0) > (short.decision.candidates[0].predicted_ttft_ms or 0)
-    (text,) = (await metrics_of_all(gateway.settings)).values()
+    (text,) = await gateway.metrics()
     assert f'{names.TTFT_ERROR.name}_count{{target="ours"}}'.encode() in text
 
 

@@ -18,7 +18,7 @@ from tests.books import said
 from tests.fault_proxy import FaultProxy
 from tests.gateway_process import GatewayProcess, write_policy
 from tests.oracle import nothing_is_missing
-from tests.upstream import ScriptedUpstream, completion, refusal, stream, whole
+from tests.upstream import ScriptedUpstream, Until, completion, refusal, stream, whole
 
 PRICE = RateCard.of(prompt=Decimal(1), cached_prompt=Decimal("0.1"), output=Decimal(10))
 BUDGETS = "budgets:\n  all-of-it: {usd: 50, every: month}\n"
@@ -63,8 +63,14 @@ async def two_processes(
 
 
 async def at_once(here: GatewayProcess, there: GatewayProcess, upstream: ScriptedUpstream) -> None:
-    upstream.will(whole(completion(CANARY.decode()), first_s=1.0))
-    answers = await asyncio.gather(*(ask(each, "at-once") for each in (here, there) * 3))
+    others_are_told = asyncio.Event()
+    upstream.will([Until(event=others_are_told), *whole(completion(CANARY.decode()))])
+    asking = [asyncio.create_task(ask(each, "at-once")) for each in (here, there) * 3]
+    async with asyncio.timeout(60):
+        while sum(each.done() for each in asking) < len(asking) - 1:
+            await asyncio.wait([each for each in asking if not each.done()], return_when=asyncio.FIRST_COMPLETED)
+    others_are_told.set()
+    answers = await asyncio.gather(*asking)
     ((_, first, body),) = [each for each in answers if each[0] == 200]
     for status, headers, refused in answers:
         if status != 200:

@@ -27,17 +27,18 @@ from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.pricing.rate_card import RateCard
 from tests.gateway_process import POLL_S, GatewayProcess, write_policy
-from tests.load import ASK, asked, under_load
+from tests.load import ASK, Load, asked, under_load
 from tests.oracle import nothing_is_missing
 from tests.process_facts import ProcessFacts
 from tests.storage.small_disk import fill, small_disk
-from tests.upstream import Hang, Heard, Pause, ScriptedUpstream, Send, chunk, part, stream, stream_head, whole
+from tests.upstream import Hang, Heard, ScriptedUpstream, Send, chunk, part, stream, stream_head, whole
 
 PRICE = RateCard.of(prompt=Decimal(1), cached_prompt=Decimal("0.1"), output=Decimal(10))
 BUDGETS = "budgets:\n  all-of-it: {usd: 50, every: month}\n"
 MIB = 1 << 20
 WORDS = [f" w{number}" for number in range(40)]
 DESCRIPTORS_MOST = 64
+CALLERS = 4
 #: A segment of the spool and connections to Postgres and the target come and go.
 LEAKED_FROM = 6
 #: Of one core, over some seconds: a loop that spins would take all of it.
@@ -109,8 +110,8 @@ async def test_a_caller_who_hardly_reads_holds_its_target_back_and_pays_for_all_
 async def test_a_caller_who_does_not_read_is_waited_for_no_longer_than_the_whole_request_may_take(
     gateway: GatewayProcess, upstream: ScriptedUpstream
 ) -> None:
-    policy = gateway.policies / "all.yaml"
-    policy.write_text(policy.read_text().replace("total_s: 10", "total_s: 2"))
+    hasty = "{connect_s: 2, first_token_s: 2, idle_s: 2, total_s: 2}"
+    write_policy(gateway.policies, targets={"home": upstream.url}, extra=BUDGETS, timeouts=hasty)
     gateway.stop()
     await gateway.start()
     upstream.will(flood)
@@ -187,8 +188,9 @@ async def _exhausted(gateway: GatewayProcess, process: ProcessFacts, inside: aio
             idle = crowd.enter_context(socket.socket())
             idle.setblocking(False)
             idle.connect_ex(("127.0.0.1", gateway.port))
-        await asyncio.sleep(0.5)
-        assert process.descriptors >= DESCRIPTORS_MOST - 4
+        async with asyncio.timeout(20):
+            while process.descriptors < DESCRIPTORS_MOST - 4:
+                await asyncio.sleep(POLL_S)
         async with gateway.session() as session:
             turned_away = [await _status(session, within_s=0.5) for _ in range(3)]
         served = await _status(inside, within_s=20)
@@ -250,19 +252,15 @@ async def test_a_gateway_whose_disk_is_full_asks_no_target_until_there_is_room_a
         gateway = GatewayProcess(data=disk, policies=policies, database_url=books_url)
         try:
             await gateway.start()
-            async with under_load(gateway, callers=4) as load:
+            async with under_load(gateway, callers=CALLERS) as load:
                 await load.answered(10)
                 filler = fill(disk)
                 full_at_s = time.monotonic()
-                async with asyncio.timeout(30):
-                    while not load.statuses(since_s=full_at_s)[503]:
-                        await asyncio.sleep(POLL_S)
-                refused_at_s = time.monotonic()
-                await asyncio.sleep(0.3)
-                heard = len(upstream.heard)
+                await _all_refused(load, since_s=full_at_s)
+                heard = len(upstream.heard)  # nobody waits for an answer from before
                 ready, said = await _readiness(gateway)
-                await asyncio.sleep(0.5)
-                assert load.statuses(since_s=refused_at_s)[503] > 0
+                for _ in range(2):
+                    await _all_refused(load, since_s=time.monotonic())
                 assert len(upstream.heard) == heard
                 assert (ready, "spool" in said) == (503, True)
                 filler.unlink()
@@ -271,6 +269,16 @@ async def test_a_gateway_whose_disk_is_full_asks_no_target_until_there_is_room_a
             await closes(gateway, upstream)
         finally:
             gateway.stop()
+
+
+async def _all_refused(load: Load, *, since_s: float) -> None:
+    """Wait until the last answer that each of the callers has is a refusal from after this moment."""
+    async with asyncio.timeout(30):
+        while True:
+            last = {each.caller: each for each in load.seen}
+            if [each.at_s >= since_s and each.status == 503 for each in last.values()] == [True] * CALLERS:
+                return
+            await asyncio.sleep(POLL_S)
 
 
 async def _readiness(gateway: GatewayProcess) -> tuple[int, str]:
@@ -302,7 +310,7 @@ async def test_a_second_sigterm_cuts_nothing_short(gateway: GatewayProcess, upst
 
 
 async def test_kill_9_while_it_drains_loses_nothing(gateway: GatewayProcess, upstream: ScriptedUpstream) -> None:
-    upstream.always(lambda heard: [*stream(words=WORDS)[:20], Pause(seconds=1.0), *stream(words=WORDS)[20:]])
+    upstream.always([*stream(words=WORDS)[:20], Hang()])
     streams = [asyncio.create_task(_long_stream(gateway)) for _ in range(8)]
     await upstream.heard_one(8)
     os.kill(gateway.pid, signal.SIGTERM)

@@ -18,7 +18,7 @@ import aiohttp
 from app.domain.ledger.receipt import Receipt
 from app.domain.metering.measurement import Outcome
 from app.domain.pricing.rate_card import RateCard
-from tests.gateway_process import GatewayProcess
+from tests.gateway_process import PATIENT, GatewayProcess
 from tests.journeys.conftest import Open
 from tests.oracle import broken_ones, joined, proven, settled_books
 from tests.upstream import (
@@ -44,6 +44,7 @@ from tests.upstream import (
 
 PRICE = RateCard.of(prompt=Decimal(1), cached_prompt=Decimal("0.1"), output=Decimal(10))
 RECOVERIES = ("restart", "buffer", "continue")
+SOON = PATIENT.replace("idle_s: 60", "idle_s: 2")
 BUDGET = "budgets: {all-of-it: {usd: 50, every: month}}"
 SAID = ("one", " two", " thr")
 TEXT = "one two three 🚀"
@@ -99,20 +100,24 @@ class Got:
 
 
 async def open_both(open_gateway: Open, first: ScriptedUpstream, second: ScriptedUpstream) -> GatewayProcess:
-    """A gateway in front of two targets, with a model for each recovery, named for it, under a budget."""
+    """A gateway in front of two targets, under a budget, with two models for each recovery, named for it: one that is
+    patient and one that is not."""
     rules = "      - {name: all, use: [first, second]}"
-    models = "".join(f"\n  {recovery}:\n    recovery: {recovery}\n    rules:\n{rules}" for recovery in RECOVERIES)
-    extra = f"defaults: {{timeouts: {{connect_s: 2, first_token_s: 2, idle_s: 1, total_s: 20}}}}\n{BUDGET}"
-    return await open_gateway({"first": first.url, "second": second.url}, rules=rules + models, extra=extra)
+    models = "".join(
+        f"\n  {recovery}{kind}:\n    recovery: {recovery}\n    timeouts: {timeouts}\n    rules:\n{rules}"
+        for recovery in RECOVERIES
+        for kind, timeouts in (("", PATIENT), ("-soon", SOON))
+    )
+    return await open_gateway({"first": first.url, "second": second.url}, rules=rules + models, extra=BUDGET)
 
 
-async def ask(gateway: GatewayProcess, recovery: str, *, stream: bool = True) -> Got:
-    """A chat, or for what goes on a completion: that any target can go on with."""
+async def ask(gateway: GatewayProcess, recovery: str, *, stream: bool = True, stalls: bool = False) -> Got:
+    """A chat, or for what goes on a completion: that any target can go on with. Of a target that stalls, soon."""
     question: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
     path = "/v1/chat/completions"
     if recovery == "continue":
         question, path = {"prompt": "Say: "}, "/v1/completions"
-    body = {"model": recovery, "stream": stream, "max_tokens": 400, **question}
+    body = {"model": f"{recovery}-soon" if stalls else recovery, "stream": stream, "max_tokens": 400, **question}
     async with gateway.session() as session, session.post(path, json=body) as answer:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Got(status=answer.status, headers=headers, body=await answer.read())
@@ -172,7 +177,7 @@ async def test_whichever_way_a_stream_breaks_the_caller_gets_the_whole_answer_an
         for name, how in BREAKS.items():
             # What the first answers well in between keeps its circuit closed.
             upstream.will(_spelled(recovery, breaking(how)), _spelled(recovery, stream()))
-            got = await ask(gateway, recovery)
+            got = await ask(gateway, recovery, stalls=name == "stall")
             assert (got.status, got.text, got.is_whole) == (200, TEXT, True), (recovery, name)
             target = "second" if recovery == "buffer" else "first"
             assert got.headers["x-breakeven-target"] == target
@@ -200,7 +205,7 @@ async def test_a_body_that_is_no_answer_is_given_by_the_next_and_by_nobody_else_
         # What the first answers well in between keeps its circuit closed.
         upstream.will(broken, whole())
         second.will(whole(BODY, tokens=4))
-        got = await ask(gateway, "buffer", stream=False)
+        got = await ask(gateway, "buffer", stream=False, stalls=name == "stall")
         assert (got.status, got.body, got.headers["x-breakeven-target"]) == (200, BODY, "second"), name
         ids.append(got.headers["x-request-id"])
         assert (await ask(gateway, "buffer", stream=False)).status == 200
@@ -240,7 +245,7 @@ async def test_what_cannot_be_recovered_is_one_error_and_no_end(
     for how, code in ((Finish(), "cut"), (Reset(), "cut"), (Hang(), "idle_timeout")):
         upstream.will(breaking(how), breaking(how), stream())
         second.will(stream(("one", " too")), breaking(how, ("one",)))
-        unlike, again = await ask(gateway, "restart"), await ask(gateway, "restart")
+        unlike, again = [await ask(gateway, "restart", stalls=code == "idle_timeout") for _ in range(2)]
         assert (unlike.text, unlike.errors) == ("one two thr", ["not_reproduced"])
         assert (again.text, again.errors) == ("one two thr", [code])
         assert DONE not in unlike.body + again.body

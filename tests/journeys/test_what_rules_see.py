@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.bootstrap.office import office
@@ -49,7 +49,7 @@ async def test_a_copy_of_each_answer_goes_to_the_shadow_and_is_booked_apart(
             assert hidden.status == 404
     async with office(gateway.settings) as rooms:
         day = datetime.fromtimestamp(answered.at_us / 1e6, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        query = CostQuery(since=day.replace(day=1), until=day.replace(year=day.year + 1), by=(Dimension.TEAM,))
+        query = CostQuery(since=day.replace(day=1), until=day + timedelta(days=366), by=(Dimension.TEAM,))
         report = await cost_report(rooms.reports, query)
     assert {line.shadow: line.sums.charge for line in report.lines} == {False: answered.charge, True: copy.charge}
     assert {name: sums.requests for name, sums in report.by_hosting.items()} == {"managed": 1, SHADOW: 1}

@@ -155,7 +155,7 @@ class HttpSuite:
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:
         was_read = asyncio.Event()
-        upstream.will([stream_head(), part(b"one"), Until(was_read), part(b"two"), Hang()])
+        upstream.will([stream_head(), part(b"one"), Until(event=was_read), part(b"two"), Hang()])
         async with asyncio.timeout(20):
             answer = await post(client, upstream.url)
             assert await answer.read() == b"one"
@@ -236,7 +236,7 @@ class HttpSuite:
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:
         loop, may_end = asyncio.get_running_loop(), asyncio.Event()
-        upstream.will([stream_head(), part(b"said"), Until(may_end), part(b"more"), LAST_PART])
+        upstream.will([stream_head(), part(b"said"), Until(event=may_end), part(b"more"), LAST_PART])
         answer = await post(client, upstream.url)
         assert await answer.read() == b"said"
         finished_s = loop.time()
@@ -265,7 +265,7 @@ class HttpSuite:
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:
         may_end = asyncio.Event()
-        upstream.will([*whole(b"{}"), Until(may_end), Finish()])
+        upstream.will([*whole(b"{}"), Until(event=may_end), Finish()])
         answer = await post(client, upstream.url)
         await read_all(answer)
         answer.close()
@@ -396,7 +396,7 @@ class HttpSuite:
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:
         passed = asyncio.Event()
-        upstream.will([stream_head(), part(b"one"), Until(passed), part(b"two"), LAST_PART])
+        upstream.will([stream_head(), part(b"one"), Until(event=passed), part(b"two"), LAST_PART])
         answer = await post(client, upstream.url)
         loop = asyncio.get_running_loop()
         assert await answer.read() == b"one"

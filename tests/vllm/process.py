@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from app.worker.hugging_face import convert
 from app.worker.weights import find_weights
-from tests.gateway_process import free_port
+from tests.free_ports import free_port
 from tests.worker_process import MODEL, stop
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.worker_process import MODEL, STOP_S, running_worker
+from tests.worker_process import MODEL, STOP_S, loading_worker, running_worker
 
 BODY = {"model": MODEL, "prompt": "Once upon a time", "ignore_eos": True, "stream": True}
 
@@ -44,7 +44,8 @@ async def test_a_worker_that_is_interrupted_twice_does_not_wait() -> None:
             await _knows_its_context(http)
             answer = await begun(http, 4000)
             process.send_signal(signal.SIGINT)
-            await asyncio.sleep(0.5)
+            # Until it has taken the first, and so has closed its door: two that it has not taken would be one.
+            await asyncio.to_thread(worker.wait_for_health, None, within_s=STOP_S)
             assert process.poll() is None
             process.send_signal(signal.SIGINT)
             began_s = time.monotonic()
@@ -61,8 +62,7 @@ async def _knows_its_context(http: aiohttp.ClientSession) -> None:
 
 
 def test_a_worker_that_is_stopped_while_it_loads_stops() -> None:
-    with running_worker(ready=False) as (worker, process):
-        worker.wait_for_health(503, within_s=30)
+    with loading_worker() as (_, process, _):
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_S) == 0
 

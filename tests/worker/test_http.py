@@ -18,6 +18,8 @@ from tests.worker_process import MODEL, CpuWorker
 PARIS = {"model": MODEL, "prompt": "The capital of France is", "temperature": 0, "max_tokens": 4}
 HELLO = {"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}], "temperature": 0, "max_tokens": 8}
 LONG = " ".join(str(number) for number in range(150))
+#: Nothing is claimed of this time: an answer that is not given up ends as another kind.
+SETTLES_WITHIN_S = 60.0
 
 
 async def post(http: aiohttp.ClientSession, path: str, body: object, *, status: int = 200) -> dict[str, Any]:
@@ -46,8 +48,8 @@ async def metric(http: aiohttp.ClientSession, name: str) -> float:
     return float(found[1])
 
 
-async def settles(http: aiohttp.ClientSession, name: str, value: float, *, within_s: float) -> bool:
-    give_up = time.monotonic() + within_s
+async def settles(http: aiohttp.ClientSession, name: str, value: float) -> bool:
+    give_up = time.monotonic() + SETTLES_WITHIN_S
     while time.monotonic() < give_up:
         if await metric(http, name) == value:
             return True
@@ -210,7 +212,7 @@ async def test_sixteen_at_once_are_all_answered(http: aiohttp.ClientSession) -> 
     ]
     answers = await asyncio.gather(*(post(http, "/v1/completions", body) for body in bodies))
     assert all(answer["usage"]["completion_tokens"] == 12 for answer in answers)
-    assert await settles(http, "num_requests_running", 0, within_s=2)
+    assert await settles(http, "num_requests_running", 0)
     assert await metric(http, "kv_cache_usage_perc") == 0
 
 
@@ -313,11 +315,11 @@ async def test_a_caller_who_hangs_up_frees_the_engine(
     body = {**PARIS, "max_tokens": 4000, "ignore_eos": True, "stream": streaming}
     async with aiohttp.ClientSession(cpu_worker.base_url) as leaver:
         call = asyncio.get_running_loop().create_task(read_some(leaver, body))
-        assert await settles(http, "num_requests_running", 1, within_s=10)
+        assert await settles(http, "num_requests_running", 1)
         await asyncio.sleep(0.1)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-    assert await settles(http, "num_requests_running", 0, within_s=5)
+    assert await settles(http, "num_requests_running", 0)
     assert await abort_count(http) == aborted + 1
 
 
@@ -328,14 +330,14 @@ async def test_callers_who_hang_up_while_they_wait_are_forgotten(
     async with aiohttp.ClientSession(cpu_worker.base_url, connector=aiohttp.TCPConnector(limit=0)) as leaver:
         bodies = [{**body, "prompt": f"{number} {body['prompt']}"} for number in range(12)]
         calls = [asyncio.get_running_loop().create_task(read_some(leaver, each)) for each in bodies]
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + SETTLES_WITHIN_S
         while await metric(http, "num_requests_waiting") < 2:
             assert time.monotonic() < give_up
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-    assert await settles(http, "num_requests_waiting", 0, within_s=5)
-    assert await settles(http, "num_requests_running", 0, within_s=5)
+    assert await settles(http, "num_requests_waiting", 0)
+    assert await settles(http, "num_requests_running", 0)
 
 
 async def read_some(http: aiohttp.ClientSession, body: dict[str, Any]) -> None:

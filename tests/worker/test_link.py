@@ -16,7 +16,7 @@ import pytest
 
 from app.worker.engine_process import EngineStart
 from app.worker.link import engine_command, environment
-from tests.worker_process import MODEL, CpuWorker, running_worker
+from tests.worker_process import MODEL, POLL_S, CpuWorker, loading_worker, running_worker
 
 ENDLESS = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 4000, "ignore_eos": True}
 SHORT = {"model": MODEL, "prompt": "The capital of France is", "temperature": 0, "max_tokens": 2}
@@ -27,7 +27,7 @@ RECOVERS_WITHIN_S = 60.0
 @pytest.fixture(scope="module")
 def small_worker() -> Iterator[CpuWorker]:
     """Two answers at a time, three in all, and little patience with its engine."""
-    with running_worker("--max-num-seqs", "2", "--max-num-queued-reqs", "3", "--stall-limit-s", "3") as (worker, _):
+    with running_worker("--max-num-seqs", "2", "--max-num-queued-reqs", "3", "--stall-limit-s", "10") as (worker, _):
         yield worker
 
 
@@ -94,7 +94,7 @@ async def test_an_engine_that_is_killed_fails_its_answers_and_is_replaced(
     await asyncio.sleep(0.3)
     engine = small_worker.engine_pid()
     assert engine is not None
-    os.kill(engine, signal.SIGKILL)
+    successor = await _replaced_by_one_that_loads(small_worker, engine)
     (streamed, text), (status, body) = await asyncio.gather(*calls)
     assert streamed == 200
     *_, last, done = [event for event in text.split("\n\n") if event]
@@ -106,10 +106,27 @@ async def test_an_engine_that_is_killed_fails_its_answers_and_is_replaced(
     assert (await answer(small, SHORT))[0] == 503
     async with small.post("/tokenize", json={"prompt": "x"}) as reply:
         assert reply.status == 503
+    os.kill(successor, signal.SIGCONT)
     await asyncio.to_thread(small_worker.wait_for_health, 200, within_s=RECOVERS_WITHIN_S)
     status, body = await answer(small, SHORT)
     assert (status, json.loads(body)["choices"][0]["text"].startswith(" Paris")) == (200, True)
-    assert small_worker.engine_pid() != engine
+    assert small_worker.engine_pid() == successor != engine
+
+
+async def _replaced_by_one_that_loads(worker: CpuWorker, engine: int) -> int:
+    """Kill the engine, and hold its successor up while it loads."""
+    for _ in range(5):
+        os.kill(engine, signal.SIGKILL)
+        give_up = time.monotonic() + RECOVERS_WITHIN_S
+        while (successor := worker.engine_pid()) in {None, engine}:
+            assert time.monotonic() < give_up, worker.log.read_text()
+            await asyncio.sleep(POLL_S)
+        assert successor is not None
+        os.kill(successor, signal.SIGSTOP)
+        if await asyncio.to_thread(worker.health) == 503:
+            return successor
+        engine = successor  # it was faster than we
+    raise AssertionError("no engine was met while it loads")
 
 
 async def test_an_engine_that_hangs_is_killed_and_replaced(
@@ -127,17 +144,13 @@ async def test_an_engine_that_hangs_is_killed_and_replaced(
 
 def test_a_worker_that_is_killed_leaves_no_engine_behind() -> None:
     """Killed while the engine loads, which is when it listens to nobody."""
-    with running_worker(ready=False) as (worker, process):
-        worker.wait_for_health(503, within_s=30)
-        give_up = time.monotonic() + 10
-        while (engine := worker.engine_pid()) is None:
-            assert time.monotonic() < give_up
-        time.sleep(0.5)
+    with loading_worker() as (_, process, engine):
         process.kill()
         process.wait()
+        give_up = time.monotonic() + 20
         while Path(f"/proc/{engine}").exists():
-            assert time.monotonic() < give_up + 10, "the engine is still there"
-            time.sleep(0.05)
+            assert time.monotonic() < give_up, "the engine is still there"
+            time.sleep(POLL_S)
 
 
 def test_the_engine_finds_the_package_wherever_the_worker_was_started() -> None:
