@@ -18,9 +18,10 @@ import pytest
 import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.storage.embedded import DatabaseFailed, EmbeddedPostgres, InUse, NoPlace, StartFailed, status
+from app.storage.embedded import DatabaseFailed, InUse, NoPlace, StartFailed, status
 from app.storage.embedded_binaries import usable_binaries
 from app.storage.embedded_home import home_of
+from tests.free_ports import free_port
 from tests.postgres import chosen_binaries
 from tests.storage.embedded_rooms import (
     Room,
@@ -419,7 +420,9 @@ async def test_by_default_there_is_a_private_socket_and_no_network(any_room: Roo
 
 async def test_tcp_is_there_when_asked_for_and_wants_a_password(used_room: Room) -> None:
     """E-16"""
-    port, postgres = await asyncio.to_thread(listening, used_room)
+    port = free_port()
+    postgres = used_room.postgres(settings={"port": str(port), "listen_addresses": "127.0.0.1"})
+    await asyncio.to_thread(postgres.start)
     assert f"port={port}" in postgres.url("postgres")
     assert f"port={port}" in used_room.postgres().url("postgres")  # whoever attaches finds it too
     await fetch(postgres, "ALTER ROLE postgres PASSWORD 'known'")
@@ -428,22 +431,6 @@ async def test_tcp_is_there_when_asked_for_and_wants_a_password(used_room: Room)
     connection = await asyncpg.connect(f"postgresql://postgres:known@127.0.0.1:{port}/postgres")
     await connection.close()
     await asyncio.to_thread(postgres.stop)
-
-
-def listening(room: Room) -> tuple[int, EmbeddedPostgres]:
-    """A server on a port that was free a moment ago; where somebody was quicker, on another one."""
-    while True:
-        with socket.socket() as line:
-            line.bind(("127.0.0.1", 0))
-            port = int(line.getsockname()[1])
-        postgres = room.postgres(settings={"port": str(port), "listen_addresses": "127.0.0.1"})
-        try:
-            postgres.start()
-        except StartFailed as fault:
-            if "Address already in use" not in str(fault):
-                raise
-        else:
-            return port, postgres
 
 
 async def test_any_server_setting_can_be_passed(any_room: Room) -> None:
