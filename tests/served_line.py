@@ -41,6 +41,8 @@ class ServedLine:
         self.writes: list[int] = []
         self.reads = True
         self._closing = False
+        #: The caller is gone, and the protocol has not been told.
+        self._is_leaving = False
         self._waiting: list[bytes] = []
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -57,7 +59,8 @@ class ServedLine:
             self.protocol.data_received(raw)
 
     def hang_up(self) -> None:
-        """The caller is gone."""
+        """The caller is gone. What is written to it before that is known goes nowhere."""
+        self._is_leaving = not self._closing
         self.close()
 
     async def until(self, count: int, *, within_s: float = 20) -> list[Answered]:
@@ -88,6 +91,8 @@ class ServedLine:
     # ── the transport ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def write(self, raw: bytes) -> None:
+        if self._is_leaving:
+            return
         assert not self._closing, "nobody is there any more"
         self.written += raw
         self.writes.append(len(raw))
@@ -97,7 +102,11 @@ class ServedLine:
         if not self._closing:
             self._closing = True
             self._changed.set()
-            self._loop.call_soon(self.protocol.connection_lost, None)
+            self._loop.call_soon(self._lose)
+
+    def _lose(self) -> None:
+        self._is_leaving = False
+        self.protocol.connection_lost(None)
 
     def abort(self) -> None:
         self.close()

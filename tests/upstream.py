@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import ssl
@@ -74,7 +75,8 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """RST: the connection is torn down."""
+    """RST: the connection is torn down, once the caller's process has read what was sent: a reset throws away the
+    rest."""
 
 
 Step = Send | Pause | Until | Hang | Finish | Reset
@@ -138,6 +140,17 @@ class Heard:
 
 
 Answering = Callable[[Heard], Answer]
+
+
+async def stood_at(heard: Heard) -> int:
+    """How much of an answer had been sent when its caller took no more."""
+    async with asyncio.timeout(30):
+        sent_bytes, looks = heard.sent_bytes, 0
+        while looks < 20:
+            await asyncio.sleep(0.01)
+            looks = looks + 1 if heard.sent_bytes == sent_bytes else 0
+            sent_bytes = heard.sent_bytes
+    return sent_bytes
 
 
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -302,6 +315,7 @@ class _Connection(asyncio.Protocol):
                     self._transport.close()
                     return
                 case Reset():
+                    await self._is_read()
                     self._over = True
                     self._reset()
                     return
@@ -332,6 +346,13 @@ class _Connection(asyncio.Protocol):
             return
         while self._ends and self._ends[0][0] <= heard.sent_bytes - away:
             _, heard.read_tokens = self._ends.popleft()
+
+    async def _is_read(self) -> None:
+        with SocketQueues() as queues:
+            for _ in range(1000):  # some read nothing
+                if not queues.on_the_way(self._transport.get_extra_info("socket")):
+                    return
+                await asyncio.sleep(0.002)
 
     def _reset(self) -> None:
         of_socket = self._transport.get_extra_info("socket")
@@ -430,8 +451,7 @@ def stream(
 def broken_stream(words: Sequence[str], ending: Step, *, finish: str | None = None, pause_s: float = 0.0) -> list[Step]:
     """A stream of these words that then goes wrong: `Finish()`, `Reset()`, `Hang()`, or garbage to send."""
     parts = [part(raw, tokens=tokens) for raw, tokens in events_of(words, finish=finish, usage=NO_USAGE, done=False)]
-    breath = [] if isinstance(ending, Send) else [Pause(seconds=0.02)]  # so that what was sent is not lost to a reset
-    return [stream_head(), *_paced(parts, first_s=0.0, pause_s=pause_s), *breath, ending]
+    return [stream_head(), *_paced(parts, first_s=0.0, pause_s=pause_s), ending]
 
 
 def segmented(raw: bytes, sizes: tuple[int, ...]) -> list[Step]:
@@ -475,11 +495,14 @@ def refusal(status: int, body: bytes | None = None, *, headers: Headers = ()) ->
     return [head(status, headers=named), Send(raw=sent)]
 
 
+@functools.cache
 def unreachable_url() -> str:
-    """A url on a port of 127.0.0.1 where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    """A url on a port of 127.0.0.1 where nobody listens, nor ever can: it is held for as long as this process lives."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+    held.detach()
+    return url
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ class Surface:
         requests_most: int = 1000,
         repeats: Repeats | None = None,
     ) -> None:
+        self._provider = house.provider
         self.admission = Admission(most=requests_most)
         pepper = Pepper(bytes(PEPPER_BYTES), version=1)
         keys = KnownKeys(Peppers({1: pepper}))
@@ -84,11 +85,12 @@ class Surface:
         received = [{"type": "http.request", "body": part, "more_body": True} for part in parts[:-1]]
         received.append({"type": "http.request", "body": parts[-1] if parts else b"", "more_body": False})
         sent: list[dict[str, Any]] = []
+        calls = len(self._provider.calls)
 
         async def receive() -> dict[str, Any]:
             if received:
                 return received.pop(0)
-            await asyncio.sleep(0.05 if leaves else 60)
+            await (self._until_asked(calls) if leaves else asyncio.sleep(60))
             return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
@@ -105,6 +107,11 @@ class Surface:
         named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return sent[0]["status"], named, b"".join(message.get("body", b"") for message in sent[1:])
 
+    async def _until_asked(self, calls_before: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self._provider.calls) == calls_before:
+                await asyncio.sleep(0.001)
+
 
 class ServedSurface(Surface):
     """The same, each request on a connection of its own."""
@@ -118,13 +125,13 @@ class ServedSurface(Surface):
             lines.append((b"transfer-encoding", b"chunked"))
             chunks.append(b"0\r\n\r\n")
         head = b"".join(b"%b: %b\r\n" % line for line in lines)
-        line = ServedLine(self.app)
+        line, calls = ServedLine(self.app), len(self._provider.calls)
         line.send(f"{method} {path} HTTP/1.1\r\n".encode() + head + b"\r\n")
         for chunk in chunks:
             line.send(chunk)
             await asyncio.sleep(0)
         if leaves:
-            await asyncio.sleep(0.05)
+            await self._until_asked(calls)
             line.hang_up()
         answers = await line.until(1)
         if not line.is_closing():

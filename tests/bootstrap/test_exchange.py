@@ -19,6 +19,7 @@ from app.domain.routing.policy import Timeouts
 from app.providers.scripted import Script
 from tests.api.surface import HELLO, KEY, Surface
 from tests.flows.house import House, a_house
+from tests.loop_clock import LoopClock
 from tests.makers import a_policy, a_route
 from tests.served_line import Answered, ServedLine
 
@@ -49,6 +50,13 @@ def through_asgi(app: App) -> App:
 
 def scripted() -> House:
     return a_house({"home": [Script(words=("a", "b", "c"))]})
+
+
+async def was_asked(house: House, count: int = 1) -> None:
+    """The target has so many requests."""
+    async with asyncio.timeout(20):
+        while len(house.provider.calls) < count:
+            await asyncio.sleep(0.001)
 
 
 TEXT = json.dumps(HELLO).encode()
@@ -142,7 +150,7 @@ async def test_a_caller_who_leaves_is_noticed_and_nothing_is_written_to_it() -> 
     house = a_house({"home": [Script(first_s=30)]})
     line = ServedLine(Surface(house).app)
     line.send(asked(STREAMED))
-    await asyncio.sleep(0.02)
+    await was_asked(house)
     line.hang_up()
     await line.over()
     assert line.written == b""
@@ -173,15 +181,23 @@ async def test_a_caller_who_leaves_in_the_middle_of_its_body_made_no_request() -
 
 
 async def test_a_large_body_is_read_to_its_end_and_reading_goes_on_while_it_is_answered() -> None:
-    surface = Surface(a_house({"home": [Script(first_s=0.05)]}), body_limit_bytes=1 << 20)
+    read = asyncio.Event()
+
+    async def until_it_is_read(_: float) -> None:
+        await read.wait()
+
+    surface = Surface(a_house({"home": [Script()]}, sleep=until_it_is_read), body_limit_bytes=1 << 20)
     line = ServedLine(surface.app)
     said = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "x" * 300_000}]}).encode()
     raw = asked(said)
     for start in range(0, len(raw), 1 << 17):
         line.send(raw[start : start + (1 << 17)])
     assert not line.reads, "nobody has asked for the body yet, and it is over the mark"
-    await asyncio.sleep(0.02)
-    assert line.reads
+    async with asyncio.timeout(20):
+        while not line.reads:
+            await asyncio.sleep(0.001)
+    assert line.written == b""
+    read.set()
     assert (await line.until(1))[0].status == 200
 
 
@@ -286,7 +302,7 @@ async def test_a_request_ended_from_outside_is_booked_and_its_caller_is_told(cap
     house = a_house({"home": [Script(first_s=30)]})
     line = ServedLine(Surface(house).app)
     line.send(asked())
-    await asyncio.sleep(0.02)
+    await was_asked(house)
     with caplog.at_level(logging.ERROR):
         for task in set(line.state.tasks):
             task.cancel()
@@ -322,15 +338,15 @@ async def test_a_stream_that_breaks_ends_with_an_error_and_the_connection_lives_
 
 
 async def test_a_connection_that_rests_is_closed_after_its_time_and_not_before() -> None:
-    line = ServedLine(Surface(scripted()).app, keep_alive_s=0.3)
+    line, clock = ServedLine(Surface(scripted()).app, keep_alive_s=300), LoopClock()
     for count in range(1, 4):
         line.send(asked())
         await line.until(count)
-        await asyncio.sleep(0.2)
+        await line.over()
+        await clock.pass_s(200)
     assert not line.is_closing(), "it never rested for so long"
-    async with asyncio.timeout(20):
-        while not line.is_closing():
-            await asyncio.sleep(0.01)
+    await clock.pass_s(101)
+    assert line.is_closing()
 
 
 #: A request, and what comes once it is answered: nothing that begins another.
@@ -342,14 +358,15 @@ NO_REQUEST = {
 
 @pytest.mark.parametrize(("said", "more"), NO_REQUEST.values(), ids=NO_REQUEST.keys())
 async def test_a_connection_on_which_no_request_begins_is_closed_whatever_comes(said: bytes, more: bytes) -> None:
-    line = ServedLine(Surface(scripted()).app, keep_alive_s=0.2)
+    line, clock = ServedLine(Surface(scripted()).app, keep_alive_s=300), LoopClock()
     line.send(said)
     await line.until(1)
+    await line.over()
     assert not line.is_closing()
-    async with asyncio.timeout(5):
-        while not line.is_closing():
-            line.send(more)
-            await asyncio.sleep(0.02)
+    for _ in range(4):
+        line.send(more)
+        await clock.pass_s(100)
+    assert line.is_closing()
 
 
 async def test_a_request_that_began_before_the_last_answer_is_no_rest() -> None:
@@ -381,10 +398,19 @@ async def test_whoever_is_refused_for_what_its_body_says_may_ask_again() -> None
 
 
 async def test_a_connection_at_work_is_not_closed_however_long_that_takes() -> None:
-    line = ServedLine(Surface(a_house({"home": [Script(), Script(first_s=0.3)]})).app, keep_alive_s=0.1)
+    done, clock = asyncio.Event(), LoopClock()
+
+    async def sleep(pause_s: float) -> None:
+        await (done.wait() if pause_s else asyncio.sleep(0))
+
+    house = a_house({"home": [Script(), Script(first_s=30)]}, sleep=sleep)
+    line = ServedLine(Surface(house).app, keep_alive_s=100)
     line.send(asked())
     await line.until(1)
     line.send(asked())
+    await was_asked(house, 2)
+    await clock.pass_s(300)
+    done.set()
     assert (await line.until(2))[1].status == 200
 
 

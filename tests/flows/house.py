@@ -17,7 +17,7 @@ from app.live.policy_slot import PolicySlot
 from app.live.recent import RecentReceipts
 from app.live.wallet import Wallet
 from app.ports import Opening
-from app.providers.scripted import Script, ScriptedProvider
+from app.providers.scripted import Script, ScriptedProvider, Sleep
 from app.system import SystemClock
 from tests.fakes.journal import MemoryJournal
 from tests.makers import a_policy, a_target, some_facts
@@ -92,13 +92,15 @@ class House:
     told: Told
 
 
-def a_house(scripts: Mapping[str, Sequence[Script]] | None = None, *, policy: Policy | None = None) -> House:
+def a_house(
+    scripts: Mapping[str, Sequence[Script]] | None = None, *, policy: Policy | None = None, sleep: Sleep = asyncio.sleep
+) -> House:
     """A gateway whose targets, in this order, follow these scripts. Without any: one target that answers."""
     scripts = scripts or {"home": [Script()]}
     policy = policy or a_policy(*(a_target(name) for name in scripts))
     fleet = Fleet(has_credential=lambda reference: True)
     fleet.follow(policy)
-    provider = ScriptedProvider(scripts, sleep=asyncio.sleep)
+    provider = ScriptedProvider(scripts, sleep=sleep)
     journal, told = MemoryJournal(), Told()
     clock, slot = SystemClock(), PolicySlot(policy)
     gateway = Gateway(

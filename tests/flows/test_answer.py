@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,12 @@ def _settled(house: House) -> Receipt:
     return receipt
 
 
+async def _until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_ends_with_exactly_one_receipt(stream: bool) -> None:
     house, caller = a_house(), Caller()
@@ -66,6 +73,7 @@ async def test_the_end_of_a_stream_is_held_back_until_the_receipt_is_durable() -
     house.journal.slow = True
     async with asyncio.TaskGroup() as group:
         story = group.create_task(answer(asked(house, stream=True), caller, house.gateway))
+        await _until(lambda: house.journal.disk.receipts)
         await asyncio.sleep(0.05)
         assert b"".join(caller.sent).count(b"data:") >= 2
         assert b"[DONE]" not in b"".join(caller.sent)
@@ -79,6 +87,7 @@ async def test_a_whole_answer_is_held_back_until_the_receipt_is_durable() -> Non
     house.journal.slow = True
     async with asyncio.TaskGroup() as group:
         group.create_task(answer(asked(house), caller, house.gateway))
+        await _until(lambda: house.journal.disk.receipts)
         await asyncio.sleep(0.05)
         assert not caller.begun
         house.journal.slow = False
@@ -90,7 +99,7 @@ async def test_the_intent_is_in_the_journal_before_the_target_is_asked() -> None
     async with asyncio.TaskGroup() as group:
         caller = Caller()
         story = group.create_task(answer(asked(house, stream=True), caller, house.gateway))
-        await asyncio.sleep(0.05)
+        await _until(lambda: house.provider.calls)
         (intent,) = house.journal.disk.intents.values()
         assert intent.outcome is Outcome.INTERRUPTED
         assert intent.attempts[-1].usage.output == CHECKPOINT_TOKENS
@@ -244,7 +253,7 @@ async def test_without_room_in_the_journal_nothing_is_dispatched() -> None:
 async def test_a_handler_that_is_cancelled_from_outside_still_leaves_its_receipt() -> None:
     house = a_house({"home": [Script(first_s=30)]})
     story = asyncio.get_running_loop().create_task(answer(asked(house), Caller(), house.gateway))
-    await asyncio.sleep(0.05)
+    await _until(lambda: house.provider.calls)
     story.cancel()
     with pytest.raises(asyncio.CancelledError):
         await story

@@ -10,6 +10,7 @@ import pytest
 
 from app.providers.exchange import (
     HEAD_MOST_BYTES,
+    LINGER_S,
     UNREAD_MOST_BYTES,
     HttpAnswer,
     HttpClient,
@@ -26,10 +27,12 @@ from tests.upstream import (
     ScriptedUpstream,
     Send,
     Step,
+    Until,
     full_queue,
     head,
     part,
     refusal,
+    stood_at,
     stream,
     stream_head,
     unreachable_url,
@@ -54,6 +57,30 @@ async def read_all(answer: HttpAnswer) -> bytes:
     return received
 
 
+async def all_is_read() -> None:
+    """What had come before on any socket of this loop has been read when it returns."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(1))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(b"?")
+    await reader.read()
+    writer.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def closed(upstream: ScriptedUpstream) -> None:
+    """No connection to it is open, and the client knows."""
+    async with asyncio.timeout(20):
+        while upstream.open_connections:
+            await asyncio.sleep(0.005)
+    await all_is_read()
+
+
 class HttpSuite:
     """Inherit, and give a fixture `client`, closed after the test."""
 
@@ -65,7 +92,7 @@ class HttpSuite:
         upstream.will([stream_head(), part(b"one"), part(b"two"), Hang()])
         answer = await post(client, upstream.url)
         came = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(came) < len(b"onetwo"):
                 came += answer.unread()
                 await asyncio.sleep(0.01)
@@ -91,7 +118,7 @@ class HttpSuite:
         upstream.always(whole(b"page"))
         destination = client.destination(f"{upstream.url}/metrics?a=b", headers={"accept": "*/*"})
         for _ in range(2):
-            answer = await destination.get(connect_s=2)
+            answer = await destination.get(connect_s=20)
             assert (answer.status, await read_all(answer)) == (200, b"page")
             answer.close()
         heard = upstream.heard[0]
@@ -127,12 +154,13 @@ class HttpSuite:
     async def test_parts_of_a_stream_come_when_they_were_sent(
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:
-        upstream.will([stream_head(), part(b"one"), Pause(seconds=0.15), part(b"two"), Hang()])
-        answer = await post(client, upstream.url)
-        began = time.monotonic()
-        assert await answer.read() == b"one"
-        assert time.monotonic() - began < 0.14
-        assert await answer.read() == b"two"
+        was_read = asyncio.Event()
+        upstream.will([stream_head(), part(b"one"), Until(event=was_read), part(b"two"), Hang()])
+        async with asyncio.timeout(20):
+            answer = await post(client, upstream.url)
+            assert await answer.read() == b"one"
+            was_read.set()
+            assert await answer.read() == b"two"
         answer.close()
 
     async def test_a_body_without_length_ends_with_its_connection(
@@ -207,15 +235,22 @@ class HttpSuite:
     async def test_a_connection_is_kept_when_its_answer_is_finished_before_its_very_end(
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:
-        upstream.will([stream_head(), part(b"said"), Pause(seconds=0.05), part(b"more"), LAST_PART])
+        loop, may_end = asyncio.get_running_loop(), asyncio.Event()
+        upstream.will([stream_head(), part(b"said"), Until(event=may_end), part(b"more"), LAST_PART])
         answer = await post(client, upstream.url)
         assert await answer.read() == b"said"
+        finished_s = loop.time()
         answer.finish()
-        await asyncio.sleep(0.2)
+        may_end.set()
+        async with asyncio.timeout(20):
+            while not upstream.heard[0].answered and not upstream.heard[0].left.is_set():
+                await asyncio.sleep(0.005)
+        await all_is_read()
+        ended_too_late = loop.time() - finished_s > 0.9 * LINGER_S
         again = await post(client, upstream.url)
         again.close()
-        assert upstream.connections == 1
-        assert upstream.heard[0].hung_up_at_s is None
+        assert ended_too_late or upstream.connections == 1
+        assert ended_too_late or upstream.heard[0].hung_up_at_s is None
 
     async def test_a_finished_answer_that_never_ends_loses_its_connection(
         self, client: HttpClient, upstream: ScriptedUpstream
@@ -224,16 +259,18 @@ class HttpSuite:
         answer = await post(client, upstream.url)
         assert await answer.read() == b"said"
         answer.finish()
-        await asyncio.wait_for(upstream.heard[0].left.wait(), 5)
+        await self._hung_up(upstream.heard[0])
 
     async def test_a_connection_that_its_server_closed_is_not_used_again(
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:
-        upstream.will([*whole(b"{}"), Pause(seconds=0.02), Finish()])
+        may_end = asyncio.Event()
+        upstream.will([*whole(b"{}"), Until(event=may_end), Finish()])
         answer = await post(client, upstream.url)
         await read_all(answer)
         answer.close()
-        await asyncio.sleep(0.2)
+        may_end.set()
+        await closed(upstream)
         again = await post(client, upstream.url)
         assert await read_all(again)
         again.close()
@@ -254,7 +291,7 @@ class HttpSuite:
         answer = await post(client, upstream.url)
         assert await read_all(answer) == b"first"
         answer.close()
-        await asyncio.sleep(0.05)
+        await closed(upstream)
         upstream.will(whole(b"second"))
         again = await post(client, upstream.url)
         assert await read_all(again) == b"second"
@@ -263,12 +300,14 @@ class HttpSuite:
     async def test_small_writes_are_not_held_back(self, client: HttpClient, upstream: ScriptedUpstream) -> None:
         """With Nagle's algorithm on, a second small write waits for the first one's acknowledgement: 40 ms."""
         upstream.always(whole(b"{}"))
-        began = time.monotonic()
+        took_s: list[float] = []
         for _ in range(100):
+            began = time.monotonic()
             answer = await post(client, upstream.url)
             await read_all(answer)
             answer.close()
-        assert time.monotonic() - began < 3
+            took_s.append(time.monotonic() - began)
+        assert sorted(took_s)[25] < 0.03, "all but the first few would take longer"
 
     # ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -283,7 +322,7 @@ class HttpSuite:
         with full_queue() as url:
             began = time.monotonic()
             assert await self._fault(post(client, url, connect_s=0.2)) is HttpFaultKind.CONNECT_TIMEOUT
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20
 
     @pytest.mark.parametrize(
         "url", ["ftp://a/b", "http://", "http://user:word@127.0.0.1/v1", "http://[::1/v1", "nowhere"]
@@ -344,25 +383,27 @@ class HttpSuite:
         answer = await post(client, upstream.url)
         loop = asyncio.get_running_loop()
         assert await answer.read() == b"one"
-        answer.expect_by(loop.time() + 5)
+        answer.expect_by(loop.time() + 20)
         assert await answer.read() == b"two"
         began = loop.time()
         answer.expect_by(began + 0.2)
         assert await self._fault(answer.read()) is HttpFaultKind.LATE
-        assert 0.15 < loop.time() - began < 5
+        assert 0.15 < loop.time() - began < 20
         await self._hung_up(upstream.heard[0])
         answer.close()
 
     async def test_a_moment_that_passes_while_nobody_reads_harms_nothing(
         self, client: HttpClient, upstream: ScriptedUpstream
     ) -> None:
-        upstream.will([stream_head(), part(b"one"), Pause(seconds=0.3), part(b"two"), LAST_PART])
+        passed = asyncio.Event()
+        upstream.will([stream_head(), part(b"one"), Until(event=passed), part(b"two"), LAST_PART])
         answer = await post(client, upstream.url)
         loop = asyncio.get_running_loop()
-        answer.expect_by(loop.time() + 0.1)
         assert await answer.read() == b"one"
+        answer.expect_by(loop.time() + 0.1)
         await asyncio.sleep(0.2)
-        answer.expect_by(loop.time() + 5)
+        answer.expect_by(loop.time() + 20)
+        passed.set()
         assert await read_all(answer) == b"two"
         answer.close()
 
@@ -420,12 +461,7 @@ class HttpSuite:
         upstream.will([stream_head(), *[part(piece) for _ in range(many)], LAST_PART])
         answer = await post(client, upstream.url)
         first = await answer.read()
-        await asyncio.sleep(0.5)
-        heard = upstream.heard[0]
-        stood_at = heard.sent_bytes
-        assert stood_at < KERNEL_MOST_BYTES
-        await asyncio.sleep(0.2)
-        assert heard.sent_bytes == stood_at
+        assert await stood_at(upstream.heard[0]) < KERNEL_MOST_BYTES
         largest, total = 0, len(first)
         while received := await answer.read():
             largest, total = max(largest, len(received)), total + len(received)

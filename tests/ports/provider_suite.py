@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
@@ -19,8 +19,9 @@ from app.ports import Piece, Provider, UpstreamAnswer, UpstreamCall
 from app.providers.scripted import Script
 
 ATTEMPT_ID = "019ab000-0000-7000-8000-000000000001/1"
-PATIENT = Timeouts(connect_s=2, first_token_s=10, idle_s=10, total_s=60)
-IMPATIENT = Timeouts(connect_s=2, first_token_s=0.2, idle_s=0.2, total_s=60)
+PATIENT = Timeouts(connect_s=20, first_token_s=20, idle_s=20, total_s=60)
+IMPATIENT_FOR_THE_FIRST = replace(PATIENT, first_token_s=0.2)
+IMPATIENT_FOR_THE_NEXT = replace(PATIENT, idle_s=0.2)
 
 #: What a target says before any work; each has a status of its own.
 REFUSALS = (
@@ -114,7 +115,7 @@ class ProviderSuite:
         assert abs(sum(piece.content_bytes for piece in pieces) - text_bytes) <= text_bytes * 0.25
 
     async def test_an_answer_opens_with_its_first_word_and_not_before(self, at_hand: ProviderAtHand) -> None:
-        at_hand.play(Script(first_s=0.2, between_s=0.2))
+        at_hand.play(Script(first_s=0.2, between_s=10))
         loop = asyncio.get_running_loop()
         began = loop.time()
         answer = await at_hand.provider.open(a_call(at_hand))
@@ -245,13 +246,13 @@ class ProviderSuite:
     async def test_no_first_word_in_time_is_a_time_out_and_a_hang_up(self, at_hand: ProviderAtHand) -> None:
         at_hand.play(Script(first_s=30))
         with pytest.raises(TargetFailure) as caught:
-            await at_hand.provider.open(a_call(at_hand, timeouts=IMPATIENT))
+            await at_hand.provider.open(a_call(at_hand, timeouts=IMPATIENT_FOR_THE_FIRST))
         assert caught.value.kind is FaultKind.FIRST_TOKEN_TIMEOUT
         await self._hung_up(at_hand)
 
     async def test_a_stall_in_the_middle_is_a_time_out_and_a_hang_up(self, at_hand: ProviderAtHand) -> None:
         at_hand.play(Script(between_s=30))
-        answer = await at_hand.provider.open(a_call(at_hand, timeouts=IMPATIENT))
+        answer = await at_hand.provider.open(a_call(at_hand, timeouts=IMPATIENT_FOR_THE_NEXT))
         with pytest.raises(TargetFailure) as caught:
             await pieces_of(answer)
         await answer.close()
@@ -281,7 +282,7 @@ class ProviderSuite:
     @pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.INVALID_ANSWER, FaultKind.IDLE_TIMEOUT])
     async def test_half_of_a_whole_answer_is_never_given(self, at_hand: ProviderAtHand, kind: FaultKind) -> None:
         at_hand.play(Script(fault=kind, fault_after=1))
-        timeouts = IMPATIENT if kind is FaultKind.IDLE_TIMEOUT else PATIENT
+        timeouts = IMPATIENT_FOR_THE_NEXT if kind is FaultKind.IDLE_TIMEOUT else PATIENT
         answer = await at_hand.provider.open(a_call(at_hand, stream=False, timeouts=timeouts))
         with pytest.raises(TargetFailure) as caught:
             await answer.body()
@@ -292,7 +293,7 @@ class ProviderSuite:
     async def test_cancelling_an_opening_ends_the_work(self, at_hand: ProviderAtHand, stream: bool) -> None:
         at_hand.play(Script(first_s=30))
         opening = asyncio.get_running_loop().create_task(at_hand.provider.open(a_call(at_hand, stream=stream)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not at_hand.oracle():
                 await asyncio.sleep(0.01)
         opening.cancel()
@@ -308,10 +309,10 @@ class ProviderSuite:
         await self._hung_up(at_hand)
         billed = at_hand.oracle()[0].billed
         assert billed is not None
-        assert billed.output < 50
+        assert billed.output < 10, "the target saw it long before a second had passed"
 
     async def test_what_came_and_was_not_asked_for_is_told_to_whoever_leaves(self, at_hand: ProviderAtHand) -> None:
-        at_hand.play(Script(words=("w",) * 50, between_s=0.05))
+        at_hand.play(Script(words=("w",) * 50, between_s=10))
         answer = await at_hand.provider.open(a_call(at_hand))
         assert sum(piece.content_events for piece in answer.unread()) == 1
         assert not answer.unread()
@@ -352,7 +353,7 @@ class ProviderSuite:
         assert len(set[bytes]().union(*seen)) == 20
 
     async def _hung_up(self, at_hand: ProviderAtHand) -> None:
-        """The target sees the connection end in less than a second."""
-        async with asyncio.timeout(1):
+        """The target sees the connection end before the answer would have."""
+        async with asyncio.timeout(20):
             while not at_hand.oracle()[0].hung_up:
                 await asyncio.sleep(0.01)

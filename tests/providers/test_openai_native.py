@@ -46,6 +46,7 @@ from tests.upstream import (
     part,
     refusal,
     segmented,
+    stood_at,
     stream,
     stream_head,
     unreachable_url,
@@ -54,8 +55,9 @@ from tests.upstream import (
 )
 
 SECRET = "sk-0123456789abcdef"
-QUICK = Timeouts(connect_s=0.3, first_token_s=0.3, idle_s=0.3, total_s=10)
-PATIENT = Timeouts(connect_s=5, first_token_s=10, idle_s=10, total_s=60)
+PATIENT = Timeouts(connect_s=20, first_token_s=20, idle_s=20, total_s=60)
+QUICK_TO_BEGIN = replace(PATIENT, first_token_s=0.3)
+QUICK_TO_GO_ON = replace(PATIENT, idle_s=0.3)
 #: What the kernel may hold between two sockets of one connection.
 KERNEL_MOST_BYTES = 16 * 1024 * 1024
 
@@ -224,7 +226,7 @@ async def test_a_connection_that_hangs_is_bounded_by_the_connect_time_out(
     with full_queue() as url:
         patient_but_for_connecting = Timeouts(connect_s=0.2, first_token_s=30, idle_s=30, total_s=60)
         call = a_call(replace(target, url=url), stream=is_stream, timeouts=patient_but_for_connecting)
-        failure = await asyncio.wait_for(failure_of(provider, call), 5)
+        failure = await asyncio.wait_for(failure_of(provider, call), 20)
     assert failure.kind is FaultKind.CONNECT_TIMEOUT
 
 
@@ -233,7 +235,7 @@ async def test_who_has_as_little_time_for_the_first_token_as_for_connecting_is_t
 ) -> None:
     """Nothing was sent without a connection: a first token that never came would have to be paid."""
     with full_queue() as url:
-        timeouts = Timeouts(connect_s=0.5, first_token_s=0.3, idle_s=30, total_s=60)
+        timeouts = Timeouts(connect_s=20, first_token_s=1.2, idle_s=30, total_s=60)
         failure = await failure_of(provider, a_call(replace(target, url=url), timeouts=timeouts))
     assert failure.kind is FaultKind.CONNECT_TIMEOUT
     assert not failure.may_have_worked
@@ -252,7 +254,7 @@ async def test_whatever_is_not_content_does_not_stop_the_first_token_time_out(
     provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target, silence: list[Step]
 ) -> None:
     upstream.will(silence)
-    failure = await asyncio.wait_for(failure_of(provider, a_call(target, timeouts=QUICK)), 5)
+    failure = await asyncio.wait_for(failure_of(provider, a_call(target, timeouts=QUICK_TO_BEGIN)), 15)
     assert failure.kind is FaultKind.FIRST_TOKEN_TIMEOUT
     await asyncio.wait_for(upstream.heard[0].left.wait(), 10)
 
@@ -268,7 +270,8 @@ async def test_what_came_before_a_break_has_passed(
     provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target, ending: Step, kind: FaultKind, words: int
 ) -> None:
     upstream.will(broken_stream(["w"] * words, ending))
-    answer = await provider.open(a_call(target, timeouts=replace(QUICK, first_token_s=10)))
+    timeouts = QUICK_TO_GO_ON if kind is FaultKind.IDLE_TIMEOUT else PATIENT
+    answer = await provider.open(a_call(target, timeouts=timeouts))
     came: list[Piece] = []
     with pytest.raises(TargetFailure) as caught:
         await _collect(answer, came)
@@ -303,7 +306,7 @@ async def test_a_stream_that_has_finished_is_whole_however_its_connection_ends(
     provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target, ending: Step
 ) -> None:
     upstream.will(broken_stream(["a", "b"], ending, finish="stop"))
-    pieces = await pieces_of(await provider.open(a_call(target, timeouts=QUICK)))
+    pieces = await pieces_of(await provider.open(a_call(target, timeouts=QUICK_TO_GO_ON)))
     assert any(piece.finished for piece in pieces)
     assert not any(piece.last for piece in pieces)
 
@@ -311,9 +314,10 @@ async def test_a_stream_that_has_finished_is_whole_however_its_connection_ends(
 async def test_a_chunk_that_comes_just_in_time_again_and_again_is_no_stall(
     provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target
 ) -> None:
-    upstream.will(stream(words=["w"] * 6, pause_s=0.2))
-    timeouts = Timeouts(connect_s=1, first_token_s=5, idle_s=0.6, total_s=60)
-    pieces = await pieces_of(await provider.open(a_call(target, timeouts=timeouts)))
+    pause_s, idle_s, words = 0.2, 1.6, 10
+    assert (words - 1) * pause_s > idle_s
+    upstream.will(stream(words=["w"] * words, pause_s=pause_s))
+    pieces = await pieces_of(await provider.open(a_call(target, timeouts=replace(PATIENT, idle_s=idle_s))))
     assert pieces[-1].last
 
 
@@ -321,7 +325,7 @@ async def test_a_caller_slower_than_the_idle_time_out_is_not_the_targets_stall(
     provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target
 ) -> None:
     upstream.will(stream(words=["w"] * 4, pause_s=0.01))
-    answer = await provider.open(a_call(target, timeouts=QUICK))
+    answer = await provider.open(a_call(target, timeouts=QUICK_TO_GO_ON))
     came = 0
     async for piece in answer.pieces():
         came += piece.content_events
@@ -402,13 +406,18 @@ async def test_a_whole_answer_that_stops_in_the_middle_is_late_and_one_that_has_
     provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target
 ) -> None:
     upstream.will([*whole(BODY[:50], length=len(BODY)), Hang()])
-    failure = await asyncio.wait_for(failure_of(provider, a_call(target, stream=False, timeouts=QUICK)), 5)
+    failure = await asyncio.wait_for(failure_of(provider, a_call(target, stream=False, timeouts=QUICK_TO_GO_ON)), 15)
     assert failure.kind is FaultKind.IDLE_TIMEOUT
     # A head and blanks, by which some keep a connection open while they work, are no beginning.
-    slowly = [part(b" \n"), Pause(seconds=3 * QUICK.idle_s), part(b"\n"), Pause(seconds=3 * QUICK.idle_s)]
+    slowly = [
+        part(b" \n"),
+        Pause(seconds=3 * QUICK_TO_GO_ON.idle_s),
+        part(b"\n"),
+        Pause(seconds=3 * QUICK_TO_GO_ON.idle_s),
+    ]
     named = (("content-type", "application/json"), ("transfer-encoding", "chunked"))
     upstream.will([head(headers=named), *slowly, part(BODY[:50]), part(BODY[50:]), LAST_PART])
-    answer = await provider.open(a_call(target, stream=False, timeouts=QUICK))
+    answer = await provider.open(a_call(target, stream=False, timeouts=QUICK_TO_GO_ON))
     body, _ = await answer.body()
     await answer.close()
     assert body.strip() == BODY
@@ -473,7 +482,7 @@ async def test_a_refusal_whose_body_never_comes_is_told_by_its_status(
     provider: OpenAiProvider, upstream: ScriptedUpstream, target: Target
 ) -> None:
     upstream.will([head(503, headers=(("content-length", "100"), ("retry-after", "2"))), Hang()])
-    failure = await asyncio.wait_for(failure_of(provider, a_call(target, stream=False, timeouts=QUICK)), 5)
+    failure = await asyncio.wait_for(failure_of(provider, a_call(target, stream=False, timeouts=QUICK_TO_GO_ON)), 15)
     assert (failure.kind, failure.status, failure.retry_after_s) == (FaultKind.OVERLOADED, 503, 2.0)
     await asyncio.wait_for(upstream.heard[0].left.wait(), 10)
 
@@ -562,11 +571,7 @@ async def test_a_slow_caller_makes_the_target_wait(
     answer = await provider.open(a_call(target))
     pieces = answer.pieces()
     came = (await anext(pieces)).content_events
-    await asyncio.sleep(0.5)
-    stood_at = upstream.heard[0].sent_bytes
-    assert stood_at < KERNEL_MOST_BYTES
-    await asyncio.sleep(0.2)
-    assert upstream.heard[0].sent_bytes == stood_at
+    assert await stood_at(upstream.heard[0]) < KERNEL_MOST_BYTES
     async for piece in pieces:
         came += piece.content_events
         assert len(piece.raw) < 2 * 1024 * 1024

@@ -161,7 +161,7 @@ def fork_and_outlive(postgres: EmbeddedPostgres) -> dict[str, Any]:
         os._exit(0)
     os.close(hear)
     postgres.stop()
-    alive_after_parent = postgres.is_alive()
+    alive_after_parent = any(postgres.is_alive() for _ in range(20))  # a busy one is not asked only once
     os.write(tell, b"x")
     childs_answer = os.read(heard, 100).decode()
     os.waitpid(child, 0)

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from app.ports import BooksAway
+from app.storage import engine
 from app.storage.budget_book import PostgresBudgetBook
 from app.storage.engine import PAUSES_S, BrokenOff, Database, again_when_broken_off
 from app.storage.ledger_book import PostgresLedgerBook
@@ -37,8 +38,9 @@ ISOLATIONS = ("serializable", "repeatable read")
 
 @asynccontextmanager
 async def somebody(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Another session, in a transaction that is undone at the end; in a deadlock it is never the one to go."""
-    connection = await asyncpg.connect(url)
+    """Another session, in a transaction that is undone at the end; in a deadlock it is never the one to go, and it has
+    the time that its database gives nobody."""
+    connection = await asyncpg.connect(url, server_settings={"statement_timeout": "0", "lock_timeout": "0"})
     try:
         await connection.execute("set deadlock_timeout = '1h'")
         await connection.execute("begin")
@@ -81,6 +83,13 @@ async def circles_url(books_url: str) -> str:
     return books_url
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the other takes to come by, there is a try after it."""
+    monkeypatch.setattr(engine, "PAUSES_S", (0.1, 2.0, 20.0))
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_lease_that_a_deadlock_breaks_off_is_granted_at_another_try_and_once(circles_url: str) -> None:
     wanted = [wanting(budget, need=100) for budget in THREE]
     async with Database(circles_url) as database:
@@ -90,6 +99,7 @@ async def test_a_lease_that_a_deadlock_breaks_off_is_granted_at_another_try_and_
     assert 1 <= await deadlocks(circles_url) <= len(PAUSES_S)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_receipts_that_a_deadlock_breaks_off_are_booked_and_spent_at_another_try_and_once(
     circles_url: str,
 ) -> None:

@@ -19,6 +19,9 @@ import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.storage.embedded import DatabaseFailed, InUse, NoPlace, StartFailed, status
+from app.storage.embedded_binaries import usable_binaries
+from app.storage.embedded_home import home_of
+from tests.free_ports import free_port
 from tests.postgres import chosen_binaries
 from tests.storage.embedded_rooms import (
     Room,
@@ -128,7 +131,7 @@ def test_a_user_who_leaves_before_others_does_not_stop_the_server(any_room: Room
     first.start()
     second.start()
     first.stop()
-    assert second.is_alive()
+    wait_until(second.is_alive)
     second.stop()
     assert not second.is_alive()
 
@@ -154,7 +157,7 @@ async def test_every_acknowledged_row_is_there_after_the_server_was_killed(any_r
     await connection.close()
     assert acknowledged <= found
     await asyncio.to_thread(again.stop)
-    assert again.is_alive()  # the first user is still there
+    wait_until(again.is_alive)  # the first user is still there
     await asyncio.to_thread(postgres.stop)
     assert not again.is_alive()
 
@@ -240,7 +243,7 @@ def test_the_server_holds_no_pipe_of_the_process_that_started_it(any_room: Room)
         assert user.ask("start") == "started"
         pid = any_room.pid()
         assert user.kill() == ""  # its output ended with it, although the server lives on
-    assert any_room.postgres().is_alive()
+    wait_until(any_room.postgres().is_alive)
     outputs = {Path(f"/proc/{pid}/fd/{fd}").readlink() for fd in (1, 2)}
     assert outputs == {any_room.base / "server.log"}
     assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
@@ -300,10 +303,12 @@ def test_a_socket_directory_that_others_can_enter_is_not_trusted(room: Room) -> 
 
 def test_an_initdb_killed_half_way_leaves_nothing_that_the_next_start_trips_over(room: Room) -> None:
     """E-14"""
-    with room.user() as killed:
+    may_end = room.path / "may-end"
+    with room.user(binaries=held_back(room, until=may_end)) as killed:
         killed.tell("start")
         wait_until(lambda: list(room.base.glob("data-*.new-*/PG_VERSION")))
         killed.kill()  # its initdb may go on for a while
+    may_end.touch()
     assert status(room.base, state_root=room.state_root).data is None
     with room.postgres() as postgres:
         assert asyncio.run(fetch(postgres, "SELECT 1")) == 1
@@ -317,14 +322,38 @@ def test_an_initdb_killed_half_way_leaves_nothing_that_the_next_start_trips_over
 
 def test_a_start_that_is_interrupted_leaves_neither_a_server_nor_half_a_database(room: Room) -> None:
     """E-14"""
-    with room.user() as user:
+    may_end = room.path / "may-end"
+    with room.user(binaries=held_back(room, until=may_end)) as user:
         user.tell("start")
         wait_until(lambda: list(room.base.glob("data-*.new-*/PG_VERSION")))
         user.interrupt()
         assert user.hear() == "interrupted"
         assert not list(room.base.glob("data-*"))
+        may_end.touch()
         assert user.ask("start") == "started"
         assert user.ask("stop") == "stopped"
+
+
+def held_back(room: Room, *, until: Path) -> Path:
+    """The room's binaries, but for an initdb that does not end before this file is there."""
+    owner = home_of(room.base, state_root=room.state_root).owner
+    real, _ = usable_binaries(room.binaries, owner=owner, state_root=room.state_root)
+    binaries = room.path / "held-back"
+    binaries.mkdir()
+    for tool in ("pg_ctl", "postgres", "psql"):
+        (binaries / tool).symlink_to(real / tool)
+    initdb = binaries / "initdb"
+    initdb.write_text(
+        f"""#!/bin/sh
+case $1 in --version) exec '{real}/initdb' "$@" ;; esac
+'{real}/initdb' "$@"
+status=$?
+while [ ! -e '{until}' ]; do sleep 0.1; done
+exit $status
+"""
+    )
+    initdb.chmod(0o755)
+    return binaries
 
 
 def test_a_data_directory_without_its_version_file_is_made_anew(room: Room) -> None:
@@ -373,12 +402,13 @@ def major(binaries: Path) -> str:
 
 async def test_by_default_there_is_a_private_socket_and_no_network(any_room: Room) -> None:
     """E-16"""
-    port = free_port()
-    postgres = any_room.postgres(settings={"port": str(port)})
-    await asyncio.to_thread(postgres.start)
-    assert await fetch(postgres, "SHOW listen_addresses") == ""
-    assert await fetch(postgres, "SHOW unix_socket_permissions") == "0700"
-    with socket.socket() as line:
+    with socket.socket() as held, socket.socket() as line:
+        held.bind(("127.0.0.1", 0))  # nobody else can listen there
+        port = held.getsockname()[1]
+        postgres = any_room.postgres(settings={"port": str(port)})
+        await asyncio.to_thread(postgres.start)
+        assert await fetch(postgres, "SHOW listen_addresses") == ""
+        assert await fetch(postgres, "SHOW unix_socket_permissions") == "0700"
         assert line.connect_ex(("127.0.0.1", port)) != 0
     sockets = Path(await fetch(postgres, "SHOW unix_socket_directories"))
     assert sockets.stat().st_mode & 0o777 == 0o700
@@ -401,12 +431,6 @@ async def test_tcp_is_there_when_asked_for_and_wants_a_password(used_room: Room)
     connection = await asyncpg.connect(f"postgresql://postgres:known@127.0.0.1:{port}/postgres")
     await connection.close()
     await asyncio.to_thread(postgres.stop)
-
-
-def free_port() -> int:
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        return int(line.getsockname()[1])
 
 
 async def test_any_server_setting_can_be_passed(any_room: Room) -> None:
@@ -510,7 +534,7 @@ def test_a_server_whose_last_user_was_killed_is_found_again_and_can_be_ended(any
     assert room.pid() == pid
     with pytest.raises(InUse, match="stop it by force"):
         room.postgres().terminate()
-    assert later.is_alive()
+    wait_until(later.is_alive)
     assert room.postgres().terminate(force=True)
     assert not later.is_alive()
     later.stop()
@@ -525,7 +549,7 @@ def test_a_refused_terminate_leaves_a_user_a_user(used_room: Room) -> None:
     with pytest.raises(InUse):
         first.terminate()
     second.stop()
-    assert first.is_alive()
+    wait_until(first.is_alive)
     assert first.terminate()  # nobody but itself is left
     assert not first.is_alive()
 
@@ -577,7 +601,7 @@ def test_a_start_that_the_server_refuses_quotes_the_end_of_its_log(used_room: Ro
         used_room.postgres(settings={"shared_buffers": "plenty"}).start()
     assert not status(used_room.base, state_root=used_room.state_root).in_use
     with used_room.postgres() as postgres:
-        assert postgres.is_alive()
+        wait_until(postgres.is_alive)
 
 
 def test_a_frozen_server_is_reported_and_left_alone(used_room: Room) -> None:

@@ -14,7 +14,7 @@ import pytest
 from app.storage.embedded import EmbeddedPostgres, NoOwner, NoPlace, StartFailed, status
 from app.storage.embedded_home import Home, Owner, home_of, require_passwd_entry
 from tests.postgres import chosen_binaries
-from tests.storage.embedded_rooms import IS_ROOT, Room, copy_of_wheel, needs_proc, needs_root, room_with
+from tests.storage.embedded_rooms import IS_ROOT, Room, copy_of_wheel, needs_proc, needs_root, room_with, wait_until
 from tests.storage.embedded_user import fetch
 
 
@@ -120,7 +120,7 @@ def test_root_makes_a_new_base_that_its_stand_in_can_enter_whatever_the_umask(ro
     mask = os.umask(0o077)
     try:
         with room.postgres(room.path / "new" / "deep" / "base") as postgres:
-            assert postgres.is_alive()
+            wait_until(postgres.is_alive)
     finally:
         os.umask(mask)
     assert status(room.path / "new" / "deep" / "base", state_root=room.state_root).home == room.path / "new/deep/base"
@@ -138,7 +138,7 @@ def test_root_uses_an_ordinary_users_server_as_that_user_and_leaves_all_to_it(ro
         root.start()
         assert room.pid(base) == pid
         assert user.ask("stop") == "stopped"
-        assert root.is_alive()
+        wait_until(root.is_alive)
         root.stop()
         root.start()  # now root starts it, and still not as nobody
         assert Path(f"/proc/{room.pid(base)}").stat().st_uid == ordinary.pw_uid

@@ -39,7 +39,7 @@ def room(lived_in_room: Room) -> Iterator[Room]:
 def test_alive_means_that_the_socket_answers(room: Room) -> None:
     """E-6"""
     with room.postgres() as postgres:
-        assert postgres.is_alive()
+        wait_until(postgres.is_alive)
         with frozen(room.pid()):
             assert not postgres.is_alive()
         wait_until(postgres.is_alive)
@@ -67,7 +67,7 @@ def test_a_socket_that_answers_something_else_is_not_a_server(room: Room) -> Non
         assert not server.answers()
         thread.join()
     with room.postgres() as postgres:  # the stranger's socket file is in nobody's way
-        assert postgres.is_alive()
+        wait_until(postgres.is_alive)
 
 
 @needs_proc
@@ -146,7 +146,7 @@ def test_a_pid_file_full_of_nonsense_does_not_hinder_the_start(room: Room, nonse
     """E-5"""
     (server_of(room).data / "postmaster.pid").write_text(nonsense)
     with room.postgres() as postgres:
-        assert postgres.is_alive()
+        wait_until(postgres.is_alive)
 
 
 @needs_proc
@@ -181,7 +181,7 @@ def test_a_full_disk_is_called_by_its_name_when_the_server_starts() -> None:
             room.postgres(base).start()
         filler.unlink()
         with room.postgres(base) as postgres:
-            assert postgres.is_alive()
+            wait_until(postgres.is_alive)
 
 
 @contextmanager
