@@ -1,8 +1,8 @@
 """Ports for the servers that tests start, which bind them some time later, and again after a restart.
 
 A port that the kernel chose would be the kernel's to give to somebody else in the meantime. These are of a range that
-Linux and macOS give to nobody who has not asked for it by number. Whoever holds the first port of a block has the
-others of it to itself: so no two test processes on a machine share a port.
+Linux and macOS, as they come, give to nobody who has not asked for it by number. Whoever holds the first port of a
+block has the others of it to itself: so no two test processes on a machine share a port.
 """
 
 from __future__ import annotations

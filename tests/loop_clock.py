@@ -15,7 +15,7 @@ class LoopClock:
         loop.time = lambda: real() + self._ahead_s  # type: ignore[method-assign]
 
     async def pass_s(self, seconds: float) -> None:
-        """What is due by then has rung when it returns."""
+        """What is due by then has rung when it returns; a `Deadline`, which looks twice, a millisecond later."""
         self._ahead_s += seconds
         for _ in range(2):
             await asyncio.sleep(0)

@@ -54,7 +54,7 @@ _QUARANTINED = re.compile(rb"^breakeven_spool_quarantined\S* (\S+)$", re.MULTILI
 
 def serve_console(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises SetupError when it cannot start."""
-    run_directory(settings)
+    run_directory(settings)  # what is wrong with it is said now, and not at the first look for metrics
     with (
         contextlib.closing(
             listening(settings.console_host, settings.console_port, variable="BREAKEVEN_CONSOLE_PORT")

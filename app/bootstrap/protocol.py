@@ -19,6 +19,7 @@ import sys
 from math import inf
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.exchange import DEPARTURE
@@ -67,6 +68,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_is_new = False
         #: Turned away while an answer is under way: nothing more is read, and the connection ends with that answer.
         self._is_deaf = False
+        #: What the request is told that broke off while others were answered before it.
+        self._refusal: bytes | None = None
         #: So much more is dropped before the connection ends at once.
         self._last_words_bytes: float = inf
         super().connection_made(cast(asyncio.Transport, joined))
@@ -116,38 +119,47 @@ class GatewayProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """What came could not be taken: it is no HTTP, or there was no memory for it. uvicorn says 400 to either, in
-        the middle of an answer too."""
+        """The parser stopped: what came is no HTTP, or one of our callbacks failed. uvicorn says 400 to either, in the
+        middle of an answer too."""
         fault = sys.exception()
-        if fault is not None and isinstance(fault.__context__, MemoryError):
-            self.logger.error("no memory is left for what a caller sends: it was told 503")
+        cause = None if fault is None else fault.__context__
+        if isinstance(cause, MemoryError):
+            self.logger.error("no memory is left for what a caller sends: it is told 503")
             self._turn_away(503, "this gateway process has no memory left for the request: try again", kind=_SERVER)
-        else:
+        elif cause is None or isinstance(cause, (httptools.HttpParserError, UnicodeError)):
             self._turn_away(400, "what came is no HTTP/1.1 request: see what sends it, and what lies between")
+        else:
+            self.logger.error("a request could not be begun", exc_info=cause)
+            self._turn_away(500, "the gateway failed to begin this request; its log says why", kind=_SERVER)
 
     def _turn_away(self, status: int, why: str, *, kind: str = _INVALID) -> None:
-        """Whoever's request cannot be read to its end gets this in place of an answer, or what is under way and no
-        more."""
+        """Whoever's request cannot be read to its end gets this in place of an answer; where others are answered on
+        this connection, after them or not at all. Then the connection ends."""
         self._head_due_s = inf
         if self.transport.is_closing():
-            return
-        if self._is_answering():
-            self._is_deaf = True
-            self.cycle.keep_alive = False
             return
         body = error_body(message=why, kind=kind, param=None, code=None)
         again = b"retry-after: 1\r\n" if status == _UNAVAILABLE else b""
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%b\r\n"
-        self.transport.write(STATUS_LINE[status] + head % (len(body), again) + body)
-        self.transport.close()
-
-    def _is_answering(self) -> bool:
-        """Whether an answer is under way, or a request that came whole. One whose body is still coming has none."""
+        refusal = STATUS_LINE[status] + head % (len(body), again) + body
         cycle = cast(Any, self.cycle)
         if cycle is None or cycle.response_complete:
-            return False
-        begun = cycle.begun if isinstance(cycle, DirectExchange) else cycle.response_started
-        return bool(self.pipeline) or begun or not cycle.more_body
+            self._say_last(refusal)
+        elif self.pipeline and cycle.more_body:
+            self.pipeline.popleft()
+            self._refusal, self._is_deaf = refusal, True
+        elif not cycle.more_body or _has_begun(cycle):
+            self._is_deaf = True
+            cycle.keep_alive = False
+        else:
+            self.departure.happened()
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._say_last(refusal)
+
+    def _say_last(self, refusal: bytes) -> None:
+        self.transport.write(refusal)
+        self.end(unread=True)
 
     # ── for the parser ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,6 +208,9 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._refusal is not None:
+            self._say_last(self._refusal)
+            return
         if self._head_due_s != inf:
             return  # the next request has begun, and has its own deadline
         self._resting_since_s = self.loop.time()
@@ -221,6 +236,11 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _ring_in(self, delay_s: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(delay_s, self.timeout_keep_alive_handler)
+
+
+def _has_begun(cycle: Any) -> bool:
+    """Whether something of its answer was sent."""
+    return bool(cycle.begun if isinstance(cycle, DirectExchange) else cycle.response_started)
 
 
 class HeadWithBody:

@@ -17,6 +17,7 @@ from app.settings import Settings
 #: The kernel's limit for the path of a unix socket is 108 bytes with its end; macOS allows 104.
 LONGEST_SOCKET_PATH = 100
 READ_TIMEOUT_S = 2.0
+MOST_METRICS_BYTES = 64 << 20
 
 
 def run_directory(settings: Settings) -> Path:
@@ -73,7 +74,7 @@ async def _told_at(path: Path) -> bytes | None:
         async with asyncio.timeout(READ_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
-                return await reader.read()
+                return await _to_its_end(reader)
             finally:
                 writer.close()
     except ConnectionRefusedError:
@@ -81,3 +82,12 @@ async def _told_at(path: Path) -> bytes | None:
     except (OSError, TimeoutError):
         pass
     return None
+
+
+async def _to_its_end(reader: asyncio.StreamReader) -> bytes | None:
+    text = bytearray()
+    while more := await reader.read(1 << 16):
+        text += more
+        if len(text) > MOST_METRICS_BYTES:
+            return None
+    return bytes(text)

@@ -55,10 +55,10 @@ def receipt_of(request_id: str, *, endpoint: str, key: str) -> Mapping[str, Any]
     return view
 
 
-def answers(url: str) -> bool:
+def answers(url: str, *, within_s: float = _LOOK_TIMEOUT_S) -> bool:
     """Whether somebody answers there with 200, within seconds."""
     try:
-        with _asked(url, timeout_s=_LOOK_TIMEOUT_S) as response:
+        with _asked(url, timeout_s=within_s) as response:
             return response.status == 200
     except (OSError, HTTPException):
         return False

@@ -40,6 +40,8 @@ READY_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.1
 _TEND_EVERY_S: Final = 0.25
+#: Whoever was started again is asked for so long whether it serves: meanwhile nobody else is looked after.
+_SERVES_WITHIN_S: Final = 0.2
 _TEND_POSTGRES_EVERY_S: Final = 5.0
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -247,7 +249,7 @@ class House:
             argv=argv,
             environment={**os.environ, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"},
             log=self._log_directory / f"{name}.log",
-            serves=lambda: answers(serves_at),
+            serves=lambda: answers(serves_at, within_s=_SERVES_WITHIN_S),
             stop_within_s=STOP_WITHIN_S + (self.settings.drain_s if name == "gateway" else 0.0),
             tells_policy=name == "gateway",
         )

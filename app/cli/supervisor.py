@@ -25,6 +25,7 @@ FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 LAST_LINES: Final = 8
 #: A disk with less room than this is full: no log has a line of it then, so the supervisor says it.
+ASK_EVERY_S: Final = 1.0
 LEAST_ROOM_BYTES: Final = 64 * 1024
 _LOOK_EVERY_S: Final = 0.05
 _KILLED_WITHIN_S: Final = 5.0
@@ -39,7 +40,7 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     stop_within_s: float
-    #: Asked at each look once it was started again, until it is so.
+    #: Asked every second once it was started again, until it is so.
     serves: Callable[[], bool]
     #: Whether what it logs of the policy is passed on; one of those that follow the policy is enough.
     tells_policy: bool = True
@@ -58,8 +59,9 @@ class _Child:
     pause_s: float = FIRST_PAUSE_S
     #: Monotonic time of the next start, while it is dead.
     again_s: float | None = None
-    #: It was started again, and is not known to serve yet.
-    returning: bool = False
+    #: Monotonic time of the last question whether it serves, or of its start; None: it is known to, or was not started
+    #: again.
+    asked_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -116,9 +118,8 @@ class Supervisor:
                     self._start_again(child, now_s=now_s)
             elif (status := child.process.poll()) is not None:
                 self._mourn(child, status=status, now_s=now_s)
-            elif child.returning and child.program.serves():
-                child.returning = False
-                self.say(f"the {name} serves again, {self.clock.monotonic_s() - child.started_s:.1f} s after its start")
+            elif child.asked_s is not None and now_s - child.asked_s >= ASK_EVERY_S:
+                self._ask_whether_it_serves(child, now_s=now_s)
 
     def stop(self, *, hurry: Callable[[], bool]) -> None:
         """Stop everybody, the last started first, each within its time; once `hurry` says so, by force.
@@ -153,9 +154,15 @@ class Supervisor:
         child.again_s = now_s + child.pause_s
         child.pause_s = min(child.pause_s * 2, LONGEST_PAUSE_S)
 
+    def _ask_whether_it_serves(self, child: _Child, *, now_s: float) -> None:
+        child.asked_s = now_s
+        if child.program.serves():
+            child.asked_s = None
+            self.say(f"the {child.program.name} serves again, {now_s - child.started_s:.1f} s after its start")
+
     def _start_again(self, child: _Child, *, now_s: float) -> None:
         child.process = _spawned(child.program)
-        child.started_s, child.again_s, child.returning = now_s, None, True
+        child.started_s, child.again_s, child.asked_s = now_s, None, now_s
         self.say(f"the {child.program.name} starts again, as process {child.process.pid}")
 
 

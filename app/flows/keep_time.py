@@ -33,8 +33,8 @@ class ClockToKeep(Clock, Protocol):
 async def set_by_books(book: ServerClock, clock: ClockToKeep, *, notice: Callable[[str], None]) -> None:
     """Put the clock right and `notice` that it was wrong. Raises BooksAway: it goes on as it did then.
 
-    The books are asked again until it is: one answer puts right only what is wrong for certain, which is less by as
-    long as the question was on its way, the first connection included.
+    The books are asked again until it is, three times at most: one answer puts right only what is wrong for certain,
+    which is less by as long as the question was on its way, the first connection included.
     """
     wrong_us = 0
     try:

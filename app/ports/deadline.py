@@ -1,4 +1,4 @@
-"""When waiting for a target is over. A process that got no time itself looks once more before it blames the target.
+"""When waiting for an answer is over. A process that got no time itself looks once more before it blames another.
 
 A loop that was kept from running (no processor, a suspended machine) finds its timers due before it has read what its
 sockets hold. So a moment that has passed is looked at again after one turn of the loop: what had come in time counts.
@@ -82,6 +82,7 @@ class Within:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._deadline.stop()
+        del self._deadline  # it holds our bound method: without this, only the collector would free the two
         await self._limit.__aexit__(kind, fault, trace)
 
     def _end(self) -> None:

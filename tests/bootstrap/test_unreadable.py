@@ -63,6 +63,51 @@ async def test_what_is_no_request_leaves_the_answers_under_way_whole_and_ends_th
 
 
 @WAYS
+@pytest.mark.parametrize("many", [1, 2])
+async def test_a_request_that_breaks_off_behind_others_is_told_so_after_them(
+    way: Callable[[App], App], many: int
+) -> None:
+    house = a_house({"home": [Script(words=("a",) * 5, between_s=0.01)] * many})
+    line = ServedLine(way(Surface(house).app))
+    line.send(asked({**HELLO, "stream": True}) * many + BROKEN_BODY)
+    answers = await line.until(many + 1)
+    assert [(answer.status, answer.body[-14:]) for answer in answers[:many]] == [(200, b"data: [DONE]\n\n")] * many
+    assert told(answers[many])[:2] == (400, "invalid_request_error")
+    await line.over()
+    assert line.is_closing()
+    assert len(house.told.receipts) == many
+
+
+@WAYS
+async def test_what_fails_in_the_gateway_itself_is_said_to_be_its_fault_and_logged(
+    way: Callable[[App], App], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_headers_complete(self: GatewayProtocol) -> None:
+        raise LookupError("a mistake of ours")
+
+    monkeypatch.setattr(GatewayProtocol, "on_headers_complete", on_headers_complete)
+    line = ServedLine(way(Surface(a_house()).app))
+    line.send(asked())
+    (answer,) = line.answers()
+    assert told(answer)[:2] == (500, "server_error")
+    assert "mistake" not in answer.body.decode()
+    assert "a mistake of ours" in caplog.text
+
+
+async def test_whoever_is_told_so_while_it_still_sends_is_heard_out_for_a_moment_and_not_reset() -> None:
+    line = ServedLine(Surface(a_house()).app, last_words_s=0.05)
+    line.send(BROKEN_BODY)
+    assert told(line.answers()[0])[0] == 400
+    assert line.is_half_closed
+    assert not line.is_closing()
+    line.send(b"more of it")
+    await line.over()
+    async with asyncio.timeout(20):
+        while not line.is_closing():
+            await asyncio.sleep(0.01)
+
+
+@WAYS
 async def test_a_request_for_which_there_is_no_memory_is_not_its_callers_fault(
     way: Callable[[App], App], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -157,8 +157,12 @@ def test_a_child_that_dies_while_up_starts_again_and_that_is_said(watched: Watch
     watched.supervisor.tend()
     assert len(watched.said) == 2
     watched.serving = {"gateway"}
-    for _ in range(2):
+
+    def said_more() -> bool:
         watched.supervisor.tend()
+        return len(watched.said) > 2
+
+    watched.wait_until(said_more)
     assert [line.partition(", ")[0] for line in watched.said[2:]] == ["the gateway serves again"]
 
 

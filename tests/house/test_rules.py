@@ -23,7 +23,7 @@ DOORS = {
     "fastapi": ("app/api/", "app/console/"),
     "genai_prices": ("app/storage/price_catalogue.py",),
     "google_crc32c": ("app/storage/",),
-    "httptools": ("app/providers/",),
+    "httptools": ("app/providers/", "app/bootstrap/protocol.py"),
     "jinja2": ("app/worker/",),
     "litellm": ("app/providers/hosted.py",),
     "msgspec": ("app/api/", "app/providers/", "app/storage/", "app/telemetry/", "app/worker/"),

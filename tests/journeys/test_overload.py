@@ -76,7 +76,7 @@ async def test_whoever_sends_heads_too_slowly_keeps_nobody_waiting(
 async def test_streams_that_run_when_it_is_told_to_stop_end_well_and_readiness_says_so_at_once(
     open_gateway: Open, upstream: ScriptedUpstream
 ) -> None:
-    gateway = await open_gateway({"home": upstream.url}, environment={"BREAKEVEN_LINGER_S": "4"})
+    gateway = await open_gateway({"home": upstream.url}, environment={"BREAKEVEN_LINGER_S": "6"})
     told = asyncio.Event()
     begin, *rest = stream(words=[f" w{n}" for n in range(30)])
     upstream.always([begin, *rest[: len(rest) // 2], Until(event=told), *rest[len(rest) // 2 :]])

@@ -103,7 +103,7 @@ async def test_under_a_flood_another_teams_request_waits_for_one_answer_and_whoe
     by_id = {receipt.request_id: receipt for receipt in receipts}
     alone = by_id[single_id]
     assert alone.waited_s > 0
-    assert alone.overhead_s < alone.waited_s + SOON_S
+    assert alone.overhead_s <= alone.duration_s - alone.waited_s + 0.001, "waiting is no overhead"
     # Who was sent between its coming and its turn: nobody, or one of the other team, whose turn it was.
     sent_us = [receipt.attempts[0].started_us for receipt in receipts if receipt.attempts]
     assert sum(alone.at_us < each_us < alone.attempts[0].started_us for each_us in sent_us) <= 1

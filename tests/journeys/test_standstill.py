@@ -13,9 +13,9 @@ from tests.upstream import ScriptedUpstream, stream, whole
 
 CHAT = "/v1/chat/completions"
 ASK: dict[str, object] = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
-PATIENCE_S = 3
+PATIENCE_S = 6
 #: Every wait that had begun is over by then.
-STANDS_STILL_S = 5.0
+STANDS_STILL_S = 8.0
 CALLERS = 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -42,6 +43,19 @@ async def test_what_did_not_come_is_a_timeout(pair: tuple[socket.socket, socket.
     with pytest.raises(TimeoutError):
         await within(0.1, ours)
     assert asyncio.get_running_loop().time() - began_s >= 0.1
+
+
+async def test_nothing_is_left_to_the_collector(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            theirs.send(b"x")
+            await within(60, ours)
+        assert not [each for each in gc.get_objects() if isinstance(each, Within | Deadline)]
+    finally:
+        gc.enable()
 
 
 async def test_who_is_cancelled_meanwhile_is_cancelled_and_not_out_of_time(

@@ -134,7 +134,7 @@ async def test_a_connection_that_was_taken_on_meanwhile_is_one(client: PooledCli
 
 
 async def test_a_first_token_that_lay_there_in_time_is_in_time(client: PooledClient, target: Apart) -> None:
-    timeouts = Timeouts(connect_s=20, first_token_s=1.0, idle_s=20, total_s=60)
+    timeouts = Timeouts(connect_s=20, first_token_s=3.0, idle_s=20, total_s=60)
     call = a_call(a_target(url=target.url, model="real/name", credential=None), timeouts=timeouts)
     opening = asyncio.create_task(OpenAiProvider(client, NamedCredentials({})).open(call))
     await until_heard(target)
