@@ -23,6 +23,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.exchange import DEPARTURE
+from app.api.problems import RETRY_AFTER_LEAST_S
 from app.api.wire.openai import error_body
 from app.bootstrap.exchange import DRAIN_WITHIN_S, Departure, DirectApp, DirectExchange
 
@@ -125,7 +126,8 @@ class GatewayProtocol(HttpToolsProtocol):
         cause = None if fault is None else fault.__context__
         if isinstance(cause, MemoryError):
             self.logger.error("no memory is left for what a caller sends: it is told 503")
-            self._turn_away(503, "this gateway process has no memory left for the request: try again", kind=_SERVER)
+            why = "this gateway process has no memory left for the request: try again"
+            self._turn_away(_UNAVAILABLE, why, kind=_SERVER)
         elif cause is None or isinstance(cause, (httptools.HttpParserError, UnicodeError)):
             self._turn_away(400, "what came is no HTTP/1.1 request: see what sends it, and what lies between")
         else:
@@ -139,7 +141,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body = error_body(message=why, kind=kind, param=None, code=None)
-        again = b"retry-after: 1\r\n" if status == _UNAVAILABLE else b""
+        again = b"retry-after: %d\r\n" % RETRY_AFTER_LEAST_S if status == _UNAVAILABLE else b""
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%b\r\n"
         refusal = STATUS_LINE[status] + head % (len(body), again) + body
         cycle = cast(Any, self.cycle)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
-import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from app.domain.errors import SetupError
 from app.settings import Settings
+from app.storage.embedded_home import is_private, short_digest
 
 #: The kernel's limit for the path of a unix socket is 108 bytes with its end; macOS allows 104.
 LONGEST_SOCKET_PATH = 100
+#: A process that does not answer so soon is left out.
 READ_TIMEOUT_S = 2.0
 MOST_METRICS_BYTES = 64 << 20
 
@@ -28,13 +28,10 @@ def run_directory(settings: Settings) -> Path:
     if len(str(directory)) + len("/gateway-4194304.sock") <= LONGEST_SOCKET_PATH:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return directory
-    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
-    aside = Path(tempfile.gettempdir()) / f"breakeven-{os.getuid()}-{digest}"
+    aside = Path(tempfile.gettempdir()) / f"breakeven-{os.getuid()}-{short_digest(directory)}"
     with contextlib.suppress(FileExistsError):
         aside.mkdir(mode=0o700)
-    found = aside.lstat()
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if not ours or stat.S_IMODE(found.st_mode) & 0o077:
+    if not is_private(aside, uid=os.getuid()):
         raise SetupError(
             f"{aside} is not a directory of this user with mode 0700, so the sockets in it cannot be trusted: remove "
             "it, or name a directory with a shorter path in BREAKEVEN_DATA"

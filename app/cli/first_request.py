@@ -56,7 +56,7 @@ def receipt_of(request_id: str, *, endpoint: str, key: str) -> Mapping[str, Any]
 
 
 def answers(url: str, *, within_s: float = _LOOK_TIMEOUT_S) -> bool:
-    """Whether somebody answers there with 200, within seconds."""
+    """Whether somebody answers there with 200, within so many seconds."""
     try:
         with _asked(url, timeout_s=within_s) as response:
             return response.status == 200

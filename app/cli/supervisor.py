@@ -24,8 +24,9 @@ LIVED_WELL_S: Final = 60.0
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 LAST_LINES: Final = 8
-#: A disk with less room than this is full: no log has a line of it then, so the supervisor says it.
+#: Between two questions whether whoever was started again serves.
 ASK_EVERY_S: Final = 1.0
+#: A disk with less room than this is full: no log has a line of it then, so the supervisor says it.
 LEAST_ROOM_BYTES: Final = 64 * 1024
 _LOOK_EVERY_S: Final = 0.05
 _KILLED_WITHIN_S: Final = 5.0

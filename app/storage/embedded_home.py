@@ -199,9 +199,7 @@ class Home:
 
     def _check_sockets(self) -> None:
         """The socket is trusted, so its directory must be a real one of the owner's, closed to everybody else."""
-        found = self.sockets.lstat()
-        private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) & 0o077 == 0
-        if not private or found.st_uid != self.owner.uid:
+        if not is_private(self.sockets, uid=self.owner.uid):
             raise NoPlace(
                 f"{self.sockets} is not a directory of user {self.owner.name!r} with mode 0700, so its socket cannot "
                 "be trusted: remove it and try again"
@@ -233,6 +231,12 @@ def require_passwd_entry(owner: Owner) -> None:
             f"user id {owner.uid} has no entry in /etc/passwd, and PostgreSQL cannot make a database without one: "
             "add an entry, run as another user, or set DATABASE_URL"
         ) from None
+
+
+def is_private(path: Path, *, uid: int) -> bool:
+    """Whether this is a real directory of that user, closed to everybody else. Raises OSError when nothing is there."""
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and stat.S_IMODE(found.st_mode) & 0o077 == 0
 
 
 def short_digest(path: Path) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from app.domain.routing.policy import Timeouts
 from app.providers.credentials import NamedCredentials
-from app.providers.exchange import HttpFault, HttpFaultKind
+from app.providers.exchange import HttpAnswer, HttpFault, HttpFaultKind
 from app.providers.http import PooledClient
 from app.providers.openai_native import OpenAiProvider
 from tests.makers import a_target
@@ -89,7 +89,8 @@ async def until_heard(target: Apart) -> None:
     assert await asyncio.to_thread(target.heard.wait, 20)
 
 
-async def test_a_part_that_lay_there_before_its_moment_passed_is_in_time(client: PooledClient, target: Apart) -> None:
+async def reading_soon(client: PooledClient, target: Apart) -> tuple[HttpAnswer, asyncio.Task[bytes]]:
+    """An answer of which only the head has come, and who waits for more of it for a short time."""
     asking = asyncio.create_task(post(client, target.url))
     await until_heard(target)
     target.says(HEAD)
@@ -97,6 +98,11 @@ async def test_a_part_that_lay_there_before_its_moment_passed_is_in_time(client:
     answer.expect_by(asyncio.get_running_loop().time() + SHORT_S)
     reading = asyncio.create_task(answer.read())
     await asyncio.sleep(0)
+    return answer, reading
+
+
+async def test_a_part_that_lay_there_before_its_moment_passed_is_in_time(client: PooledClient, target: Apart) -> None:
+    answer, reading = await reading_soon(client, target)
     target.says(part(b"two").raw)
     stand_still(2 * SHORT_S)
     assert await reading == b"two"
@@ -108,13 +114,7 @@ async def test_a_part_that_lay_there_before_its_moment_passed_is_in_time(client:
 async def test_a_target_that_said_nothing_while_the_loop_stood_still_is_late(
     client: PooledClient, target: Apart
 ) -> None:
-    asking = asyncio.create_task(post(client, target.url))
-    await until_heard(target)
-    target.says(HEAD)
-    answer = await asking
-    answer.expect_by(asyncio.get_running_loop().time() + SHORT_S)
-    reading = asyncio.create_task(answer.read())
-    await asyncio.sleep(0)
+    answer, reading = await reading_soon(client, target)
     stand_still(2 * SHORT_S)
     with pytest.raises(HttpFault) as caught:
         await reading
